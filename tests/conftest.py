@@ -1,4 +1,4 @@
-"""What every test gets: fresh examples, and a check that it leaves no thread of ours and no process behind."""
+"""What applies to every test: fresh examples, and a check that it leaves no thread of ours and no process behind."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from . import forked, leftovers, sharing
 
-# Other examples at each run, also where CI is set, so that each run needs no more than some of them; what fails is
-# printed so that it can be repeated. A machine that has no time for the tests breaks no property.
+# Each run has other examples, even where CI is set, so that a run needs only some of them; what fails is printed so
+# that it can be repeated. A machine that is too busy for the tests breaks no property.
 hypothesis.settings.register_profile(
     "fresh",
     max_examples=60,
@@ -61,7 +61,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection(session: pytest.Session) -> None:
-    """Thousands of tests with all that they import are never garbage: to look through them again and again would take a
+    """Thousands of tests with everything that they import are never garbage: scanning them again and again would take a
     tenth of the suite's time."""
     gc.disable()
 
@@ -95,7 +95,7 @@ def no_process_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def exchanges_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Spare embedded exchanges most of their start, but for the tests of that."""
+    """Save embedded exchanges most of their start, except in the tests of that start."""
     as_programs_do = "simulator" in PurePosixPath(request.node.nodeid).parts
     with contextlib.nullcontext() if as_programs_do else forked.exchanges():
         yield
@@ -104,10 +104,10 @@ def exchanges_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
 @pytest.fixture(autouse=True, scope="module")
 def no_orphan_and_no_garbage_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
     """Fail the last test of a file that leaves a process running whose own parent has ended, or garbage that holds a
-    socket or a file. (Tests that compute have neither, and memory through which it takes long to look.)"""
+    socket or a file. (Tests that compute have neither, but memory that takes long to scan.)"""
     yield
     if not sharing.computes(request.node.nodeid):
-        gc.collect()  # What its finalizers warn of counts for this test, not for one of another file.
+        gc.collect()  # Warnings of finalizers then count for this test, not for one of another file.
     leftovers.check_orphans(f"{request.node.nodeid}::")
 
 
@@ -126,7 +126,7 @@ def nothing_is_left(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def recording() -> Path:
-    """The directory of the real recording, which lies beside the checkout and never in it."""
+    """The directory of the real recording, which is beside the checkout and never in it."""
     if not RECORDING.is_dir():
         pytest.skip(f"the recording of the real exchange is not beside this checkout ({RECORDING.name})")
     return RECORDING
@@ -134,7 +134,7 @@ def recording() -> Path:
 
 @pytest.fixture(scope="session")
 def october_2026() -> Path:
-    """The directory of real frames and answers of 2026-10-07, which lies beside the checkout and never in it."""
+    """The directory of real frames and answers of 2026-10-07, which is beside the checkout and never in it."""
     if not OCTOBER_2026.is_dir():
         pytest.skip(f"the recording of the real exchange is not beside this checkout ({OCTOBER_2026.name})")
     return OCTOBER_2026

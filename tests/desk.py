@@ -1,4 +1,4 @@
-"""Reads of a small store, on a clock that stands still, with requests that are answered as a test says."""
+"""Reads of a small store, on a clock that stands still, with requests that are answered as the test requires."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Body(bytes):
-    """What the exchange answers with; it is merged as the threads that send requests merge it."""
+    """What the exchange answers; it is merged as the threads that send requests merge it."""
 
 
 class StandingTime:
@@ -69,20 +69,20 @@ class Desk:
         return answer
 
     def read(self, query: Query[T]) -> T:
-        """Answer a query, not shaped."""
+        """Return the answer to a query, unshaped."""
         return self.reads.read(query, lambda value: value)
 
     def usage(self, bucket: Bucket) -> Usage:
         return Usage(0, self.used, 1_000, 1_250)
 
     def merge(self, key: Key, answer: object, *, limit: int = 0) -> None:
-        """What the engine's own requests would have brought."""
+        """Merge what the engine's own requests would have brought."""
         self.store.merge(key, request_for(key, limit), compact(answer), self.clock.exchange_ms(), self.link)
 
     def deliver(self, *frames: bytes) -> None:
         self.store.ingest(frames, self.link)
 
     def later(self, seconds: float) -> None:
-        """Time passes; the connection lives."""
+        """Let time pass while the connection stays alive."""
         self.time.at += seconds
         self.link.advance(self.time.at, self.time.at)

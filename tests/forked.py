@@ -1,5 +1,5 @@
-"""The embedded exchanges of the tests, forked from a process that has loaded what they need: to load it for each of
-them would take most of its start, and all of these starts a good part of the suite's time.
+"""The embedded exchanges of the tests, forked from a process that has loaded what they need: loading it for each of
+them would take most of its start, and these starts a good part of the suite's time.
 
 ``tests/simulator`` starts them as programs do (:func:`exchanges` is for everybody else). As a program, this is the
 process that forks: each message on its stdin brings the descriptors 0, 1 and 2 of another exchange, and is answered
@@ -42,14 +42,14 @@ class Parent:
     """The process that forks them; it starts with the first one and ends with this process."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the conversation with it
+        self._lock = threading.Lock()  # guards the communication with it
         self._process: subprocess.Popen[bytes] | None = None
         self._link: socket.socket | None = None
         self._owner = 0
 
     @property
     def pid(self) -> int | None:
-        """Its process id, None before it was needed."""
+        """Return its process id, None before it was needed."""
         return self._process.pid if self._process is not None else None
 
     def fork(self, environment: Mapping[str, str], descriptors: list[int]) -> int:
@@ -109,7 +109,7 @@ class Forked:
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended; how, is not known. Raises ``TimeoutExpired``."""
+        """Wait until it has ended; its exit status is not known. Raises ``TimeoutExpired``."""
         if self._handle is not None:
             if not select.select([self._handle], [], [], timeout)[0]:
                 raise subprocess.TimeoutExpired("the exchange", timeout or 0.0)
@@ -142,7 +142,7 @@ def exchanges() -> Iterator[None]:
 
 
 def main() -> None:
-    gc.disable()  # As in an exchange that is started: nothing of what is imported is garbage.
+    gc.disable()  # As in an exchange that is started, nothing that is imported is garbage.
     sys.path[0] = str(PACKAGE.parent)
     package = sys.modules[PACKAGE.name] = ModuleType(PACKAGE.name)
     package.__path__ = [str(PACKAGE)]
@@ -164,7 +164,7 @@ def main() -> None:
 
 
 def reap(*_: object) -> None:
-    """Take leave of those that have ended."""
+    """Reap the exchanges that have ended."""
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass

@@ -37,14 +37,15 @@ def children(pid: int | str = "self") -> set[int]:
 
 
 def started() -> set[int]:
-    """Return the children of this process, the exchanges that are forked for it among them, but for who forks them."""
+    """Return the children of this process, including the exchanges that are forked for it but not the process that
+    forks them."""
     found = children()
     return found - {PARENT.pid} | children(PARENT.pid) if PARENT.pid in found else found
 
 
 def orphans(started_by: str) -> set[int]:
     """Return the processes whose own parent has ended and that were started by a test whose name begins like this, or
-    by anything that it has started."""
+    by anything that such a test has started."""
     mark = f"PYTEST_CURRENT_TEST={started_by}".encode()
     found = set()
     for directory in PROC.glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""Which process runs which test file: many that wait at once, few that compute."""
+"""Which process runs which test file: many files that wait run at once, few that compute."""
 
 from __future__ import annotations
 
@@ -74,14 +74,14 @@ def computes(file: str) -> bool:
 
 
 def give_way(file: str) -> None:
-    """Leave the processor to the others while a file that computes is run, where that can be taken back (root's right):
-    what waits for sockets and clocks is soon late on a busy machine."""
+    """Leave the processor to the others while a file that computes is run, where that can be undone, which only root
+    may: what waits for sockets and clocks is soon late on a busy machine."""
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         os.setpriority(os.PRIO_PROCESS, 0, NICE + (COMPUTING_NICE if computes(file) else 0))
 
 
 class Sharing(LoadFileScheduling):  # type: ignore[misc, unused-ignore]
-    """Hand out whole files. While files that wait are left, at most every second core computes."""
+    """Hand out whole files. While files that wait are left, at most half of the cores compute."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
         computing = sum(map(self._is_computing, self.assigned_work))

@@ -1,4 +1,4 @@
-"""Waiting on conditions, and comparing memory with the exchange's own truth."""
+"""Waiting for conditions, and comparing memory with the exchange's own truth."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ do something is shown on virtual time, where no machine is slow."""
 def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "", every: float | None = None) -> Any:
     """Wait until ``condition()`` is true and return it; fail after ``timeout``.
 
-    Look ``every`` so many seconds; where that is not said, less often the longer it takes: most conditions ask another
-    process, and there are several waits on each core.
+    Check every ``every`` seconds; by default less often the longer it takes: most conditions query another process, and
+    there are several waits on each core.
     """
     pause = threading.Event()
     began = time.monotonic()
@@ -36,7 +36,7 @@ def until(condition: Callable[[], Any], timeout: float = PATIENCE, what: str = "
 
 
 def until_moment(exchange: SimulatedExchange, moment: int) -> None:
-    """Wait until the clock of the exchange shows ``moment`` (epoch ms), which goes on by itself: nothing is asked
+    """Wait until the clock of the exchange, which advances by itself, shows ``moment`` (epoch ms); it is not queried
     before."""
     pause = threading.Event()
     while (left := moment - exchange.now()) > 0:
@@ -56,8 +56,8 @@ def reads(dm: DataManager) -> int:
 def from_memory(dm: DataManager, body: Callable[[], T]) -> T:
     """Repeat ``body`` until its reads cause no request, and return what it then returned.
 
-    While a machine has no time for the streams they are late, and then reads rightly ask REST. That nothing is asked
-    while they are in time is shown on virtual time (``tests/properties/test_calm.py``).
+    While a machine is too busy for the streams they are late, and then reads rightly go to REST. That nothing is
+    requested while they are on time is shown on virtual time (``tests/properties/test_calm.py``).
     """
     found: list[T] = []
 
@@ -77,7 +77,7 @@ def all_live(dm: DataManager, *kinds: str) -> bool:
 def closed_equal(dm: DataManager, ex: SimulatedExchange, symbol: str, interval: str, limit: int = 100) -> bool:
     """Return whether the closed candles in memory are what REST has, string for string.
 
-    Not compared is a candle of these two seconds: its final event may be under way.
+    A candle that closed in the last two seconds is not compared: its final event may be under way.
     """
     final = ex.now() - 2000
     held = dm.rest_shaped.klines(symbol, interval, limit)

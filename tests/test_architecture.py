@@ -59,7 +59,7 @@ def name_of(path: Path) -> str:
 
 
 def part_of(module: str) -> str:
-    """``ats_sync.store.klines`` belongs to ``store``, ``ats_sync`` itself to ""."""
+    """Return the part of a module: ``ats_sync.store.klines`` belongs to ``store``, ``ats_sync`` itself to ""."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -70,7 +70,7 @@ def parsed(path: Path) -> ast.Module:
 
 @cache
 def nodes(path: Path) -> tuple[ast.AST, ...]:
-    """Return all nodes of a module. (To walk through them again for each test takes most of the time.)"""
+    """Return all nodes of a module. (Walking through them again for each test takes most of the time.)"""
     return tuple(ast.walk(parsed(path)))
 
 
@@ -161,7 +161,7 @@ SHAPING = ("shapes", "rest_shaped", "rest_text")
 
 
 @pytest.mark.parametrize("part", ["transport", "runtime", "engine", "reads", "queries", "endpoint", *SHAPING])
-def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
+def test_what_the_exchange_writes_is_known_only_in_venue(part: str) -> None:
     single = LIBRARY / f"{part}.py"
     for path in [single] if single.exists() else modules(LIBRARY / part):
         prose = {id(node.value) for node in nodes(path) if isinstance(node, ast.Expr)}
@@ -181,7 +181,7 @@ def test_what_the_exchange_writes_is_known_in_venue_alone(part: str) -> None:
 
 
 def fields_of_frames(node: ast.AST) -> list[str]:
-    """Return the fields of one or two letters, which frames alone have, that a subscript or a ``get`` reads."""
+    """Return the fields of one or two letters, which only frames have, that a subscript or a ``get`` reads."""
     if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
         keys: list[ast.AST] = [node.slice]
     elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
@@ -200,7 +200,7 @@ def test_reading_a_field_of_a_frame_is_noticed(text: str, known: list[str]) -> N
     assert [name for node in ast.walk(ast.parse(text)) for name in fields_of_frames(node)] == known
 
 
-def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
+def test_nothing_above_the_store_checks_the_class_of_a_series() -> None:
     """What differs is a row in ``feeds`` or a method of ``Series``."""
     classes = series_classes()
     assert {"Series", "KlineSeries", "DerivedKlines", "MarkBoard"} <= classes
@@ -217,8 +217,8 @@ def test_nobody_above_the_store_asks_which_class_a_series_is_of() -> None:
 
 
 @pytest.mark.parametrize("part", PURE)
-def test_nobody_reaches_into_the_private_parts_of_another_object(part: str) -> None:
-    """But for another of its own class, in the module that defines them."""
+def test_no_object_uses_private_attributes_of_another(part: str) -> None:
+    """An object of its own class is the exception, in the module that defines both."""
     wrong = []
     for path in modules(LIBRARY / part):
         attributes = [node for node in nodes(path) if isinstance(node, ast.Attribute)]
@@ -276,7 +276,7 @@ def names_a_kind(node: ast.AST) -> bool:
 
 
 def is_of_one_kind(node: ast.AST, constants: frozenset[str]) -> bool:
-    """Whether it is a kind, or a constant that names some, or the key of a board."""
+    """Return whether it is a kind, or a constant that names some, or the key of a board."""
     last = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
     board = isinstance(node, ast.Attribute) and node.attr == "key" and ast.unparse(node.value).endswith(BOARDS)
     return names_a_kind(node) or last in constants or board
@@ -286,7 +286,7 @@ BOARDS = (".marks", ".liquidations", ".tickers", ".quotes", ".contracts", ".spot
 
 
 def kind_constants() -> frozenset[str]:
-    """The names of constants that are a kind or a key of one, or several."""
+    """Return the names of constants that are a kind or a key of one, or several."""
     found: set[str] = set()
     for path in LIBRARY_MODULES:
         for node in parsed(path).body:
@@ -306,8 +306,7 @@ def series_classes() -> set[str]:
 
 
 def tables_by_kind(path: Path) -> Iterator[str]:
-    """Yield the tables that have something to do for each of some kinds; of names or numbers there may be as many as
-    there are."""
+    """Yield the tables that contain an action for each of some kinds; tables of names or numbers are allowed."""
     for node in nodes(path):
         targets = (
             node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
@@ -340,13 +339,14 @@ def functions(path: Path) -> list[ast.FunctionDef]:
 
 
 def looks_at_a_lock(function: ast.FunctionDef) -> bool:
-    """Whether a function asserts that a lock is taken, or, as one of the standard library's, raises where it is not."""
+    """Return whether a function asserts that a lock is taken, or raises where it is not, as functions of the standard
+    library do."""
     checks = [node.test for node in ast.walk(function) if isinstance(node, (ast.Assert, ast.If))]
     return any(re.search(r"\.(locked|guarded|_is_owned)\(\)", ast.unparse(check)) for check in checks)
 
 
 def test_a_helper_that_needs_a_lock_asserts_it() -> None:
-    """Itself, or in what it calls of its own module; a hook that does nothing needs none."""
+    """It does so itself, or in what it calls in its own module; a hook that does nothing needs no assertion."""
     said, wrong = 0, []
     for path in LIBRARY_MODULES:
         looking = {each.name for each in functions(path) if looks_at_a_lock(each)}
@@ -362,8 +362,8 @@ def test_a_helper_that_needs_a_lock_asserts_it() -> None:
     assert not wrong
 
 
-def test_the_page_on_the_architecture_names_every_thread() -> None:
-    """Those of commands may stand there, too."""
+def test_the_architecture_page_names_every_thread() -> None:
+    """Those of commands may be named there, too."""
     page = (ROOT / ".github" / "ARCHITECTURE.md").read_text("utf-8")
     table = page.split("\n## Threads\n")[1].split("\n## ")[0]
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
@@ -494,7 +494,7 @@ def written_to_environment(node: ast.AST) -> bool:
 
 
 def of_the_host(node: ast.AST, name: str) -> Iterator[ast.AST]:
-    """Yield the nodes of a module but those of programs."""
+    """Yield the nodes of a module except those of programs."""
     waiting = [(node, name)]
     while waiting:
         parent, outer = waiting.pop()
@@ -505,7 +505,7 @@ def of_the_host(node: ast.AST, name: str) -> Iterator[ast.AST]:
                 waiting.append((child, inner))
 
 
-def test_who_requests_nothing_loads_no_client() -> None:
+def test_a_program_that_requests_nothing_loads_no_client() -> None:
     """A script that reads from a shared store would wait for it and pay for it."""
     code = f"import ats_sync, sys; print(sorted({CLIENTS!r} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True).stdout == "[]\n"
@@ -528,7 +528,7 @@ def test_the_host_process_is_never_changed() -> None:
     assert not wrong
 
 
-def test_no_exception_is_swallowed_whole() -> None:
+def test_no_exception_is_silently_swallowed() -> None:
     for path in LIBRARY_MODULES:
         for node in nodes(path):
             if isinstance(node, ast.ExceptHandler):
@@ -559,7 +559,7 @@ def test_setup_names_every_package() -> None:
     assert (LIBRARY / "py.typed").exists()
 
 
-def test_no_path_of_one_machine_is_in_a_file() -> None:
+def test_no_file_contains_a_path_of_one_machine() -> None:
     marks = ["/" + "home/", "/" + "work/", "/" + "root/", "/" + "Users/", "/" + "tmp/"]
     for path in modules(LIBRARY, SHIM):
         text = path.read_text(encoding="utf-8")

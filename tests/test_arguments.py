@@ -19,13 +19,13 @@ def test_what_makes_sense_passes() -> None:
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "7", None, True, 1501])
-def test_limits_that_are_none_are_refused(wrong: object) -> None:
+def test_impossible_limits_are_refused(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="limit"):
         check_limit(wrong, 1500)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, "1", True, float("nan"), [1]])
-def test_ages_that_are_none_are_refused(wrong: object) -> None:
+def test_impossible_ages_are_refused(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="max_age"):
         check_max_age(wrong)
 
@@ -47,20 +47,20 @@ def test_any_real_number_is_an_age_and_a_timeout(half: float) -> None:
 
 
 @pytest.mark.parametrize("wrong", [np.bool_(True), np.float32("nan"), np.float64(3)])
-def test_what_else_numpy_has_is_no_limit(wrong: object) -> None:
+def test_other_types_of_numpy_are_refused_as_limits(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="limit"):
         check_limit(wrong)
 
 
 @pytest.mark.parametrize("wrong", [np.bool_(True), np.float32("nan"), "1", True, [1]])
-def test_what_is_no_number_is_neither_age_nor_timeout(wrong: object) -> None:
+def test_what_is_not_a_number_is_neither_an_age_nor_a_timeout(wrong: object) -> None:
     with pytest.raises(InvalidArgument, match="max_age"):
         check_max_age(wrong)
     with pytest.raises(InvalidArgument, match="timeout"):
         check_timeout(wrong)
 
 
-def test_a_timeout_without_end_is_none() -> None:
+def test_an_infinite_timeout_is_no_timeout() -> None:
     assert check_timeout(math.inf) is None
     assert check_timeout(None) is None
     assert check_timeout(-1) == 0.0
@@ -74,7 +74,7 @@ def test_times_in_ms_pass(time: float) -> None:
 
 
 @pytest.mark.parametrize("seconds", [1_790_000_000, 1_790_000_000.25])
-def test_seconds_are_refused_in_a_sentence(seconds: float) -> None:
+def test_seconds_are_refused_in_one_sentence(seconds: float) -> None:
     with pytest.raises(InvalidArgument, match=r"ms since 1970.*looks like seconds, multiply by 1000"):
         check_after(seconds)
 

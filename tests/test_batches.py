@@ -33,8 +33,8 @@ YOUNG = "NEWUSDT"
 
 @pytest.fixture(autouse=True, scope="module")
 def pandas() -> None:
-    """Without it there are no frames. (Each process that takes part in the suite collects this file, and loads it only
-    where it is used.)"""
+    """Load pandas, without which there are no frames. (Each process of the suite collects this file, and loads pandas
+    only where it is used.)"""
     pytest.importorskip("pandas")
 
 
@@ -74,7 +74,7 @@ def test_each_symbol_has_what_get_klines_gives(dm: DataManager, limit: int) -> N
     assert [rows_of(batch, symbol) for symbol in batch.symbols] == singles
 
 
-def test_a_shorter_history_has_nothing_in_front(dm: DataManager) -> None:
+def test_a_shorter_history_is_empty_at_the_beginning(dm: DataManager) -> None:
     batch = dm.read_klines(["BTCUSDT", YOUNG], "1h", 50)
     young = batch.array[1]
     known = len(dm.get_klines(YOUNG, "1h", 50))
@@ -112,7 +112,7 @@ def test_what_is_not_followed_comes_by_rest(dm: DataManager) -> None:
     assert reads(dm) == before + 4
 
 
-def test_a_symbol_that_cannot_be_had_is_raised_or_named(exchange: SimulatedExchange, dm: DataManager) -> None:
+def test_a_symbol_that_cannot_be_read_is_raised_or_named(exchange: SimulatedExchange, dm: DataManager) -> None:
     with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
         dm.read_klines(["BTCUSDT", "NOSUCHUSDT"], "1h", 10)
     batch = dm.read_klines(["NOSUCHUSDT", "BTCUSDT"], "1h", 10, errors="name")
@@ -148,7 +148,7 @@ def test_where_neither_stream_nor_rest_answers_every_symbol_is_named(exchange: S
         assert numpy.isnan(batch.array).all()
 
 
-def test_bad_input_is_refused_at_the_door(dm: DataManager) -> None:
+def test_bad_input_is_refused_before_anything_is_requested(dm: DataManager) -> None:
     with pytest.raises(InvalidArgument, match="errors"):
         dm.read_klines(SYMBOLS, "1h", 10, errors="ignore")  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="limit"):

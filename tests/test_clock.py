@@ -61,7 +61,7 @@ def test_exchange_time_advances_from_the_answer(source: HandTime, clock: Clock) 
     assert clock.proven()
 
 
-def test_setting_the_wall_clock_back_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
+def test_setting_the_wall_clock_back_makes_no_data_look_younger(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     source.at_wall -= 600.0
     assert clock.exchange() == EXCHANGE + 10.0
@@ -70,7 +70,7 @@ def test_setting_the_wall_clock_back_makes_nothing_look_younger(source: HandTime
     assert clock.exchange() == EXCHANGE + 11.0
 
 
-def test_setting_the_wall_clock_forward_makes_everything_look_old_and_unproven(source: HandTime, clock: Clock) -> None:
+def test_setting_the_wall_clock_forward_makes_all_data_look_old_and_unconfirmed(source: HandTime, clock: Clock) -> None:
     source.passes(10.0)
     source.at_wall += 600.0
     assert clock.exchange() == EXCHANGE + 610.0
@@ -130,7 +130,7 @@ DELAYS = st.floats(0.0, 4.0)
 def test_the_true_time_is_always_between_the_two_ends(
     happened: list[tuple[float, str, float, float, float]], ahead: float, drift: float
 ) -> None:
-    """However long requests and answers travel, and however late events arrive."""
+    """This holds however long requests and answers travel, and however late events arrive."""
     source = HandTime()
     source.at_wall = EXCHANGE + ahead
     clock = Clock(source)
@@ -155,7 +155,7 @@ def test_the_true_time_is_always_between_the_two_ends(
             clock.saw_event(int((true - late) * 1000))
         assert clock.proven()
         assert clock.earliest_ms() <= true * 1000 + 2
-        # The late end may lag by what the clocks have drifted apart.
+        # The late end may lag by as much as the clocks have drifted apart.
         assert clock.exchange() >= true - abs(drift) * (true - EXCHANGE) - 0.01
 
 
@@ -176,7 +176,7 @@ def test_an_answer_that_contradicts_the_estimate_replaces_it(source: HandTime, c
     assert clock.earliest_ms() == pytest.approx(earliest * 1000, abs=1)
 
 
-def test_a_steady_clock_that_stood_still_makes_nothing_look_younger(source: HandTime, clock: Clock) -> None:
+def test_a_steady_clock_that_stood_still_makes_no_data_look_younger(source: HandTime, clock: Clock) -> None:
     source.at_wall += 3_600.0  # the machine slept
     assert clock.exchange() == EXCHANGE + 3_600.0
     assert not clock.proven()
@@ -210,7 +210,7 @@ def test_an_event_behind_changes_nothing(source: HandTime, clock: Clock) -> None
 
 @pytest.mark.parametrize("slept", [0.0, 56.0])
 def test_an_event_does_not_hide_that_the_wall_clock_was_set_back(source: HandTime, clock: Clock, slept: float) -> None:
-    """Where the machine slept meanwhile and its steady clock stood still, nobody knows how old the event is."""
+    """Where the machine slept meanwhile and its steady clock stood still, it is not known how old the event is."""
     source.passes(5.0)
     source.at_wall += slept - 600.0
     clock.saw_event(int((EXCHANGE + 5.1) * 1000))
@@ -222,7 +222,7 @@ def test_an_event_does_not_hide_that_the_wall_clock_was_set_back(source: HandTim
 
 
 @pytest.mark.parametrize("back", [2.0, 600.0])
-def test_a_clock_that_is_set_back_takes_back_no_time_that_had_surely_come(
+def test_a_time_that_has_surely_come_stays_so_when_the_clock_is_set_back(
     source: HandTime, clock: Clock, back: float
 ) -> None:
     source.passes(30.0)
@@ -238,7 +238,7 @@ def test_a_clock_that_is_set_back_takes_back_no_time_that_had_surely_come(
 
 
 @pytest.mark.parametrize("ahead", [2.0, 86_400.0, 1e12])
-def test_one_wrong_event_makes_nothing_look_old_but_prompts_a_check(
+def test_one_wrong_event_makes_no_data_look_old_but_prompts_a_check(
     source: HandTime, clock: Clock, ahead: float
 ) -> None:
     source.passes(5.0)
@@ -327,7 +327,7 @@ def test_it_can_be_corrected_in_a_forked_child() -> None:
     steady=st.floats(0, 30),
     doubted=st.booleans(),
 )
-def test_a_reading_says_what_the_single_questions_say(
+def test_a_reading_agrees_with_the_single_queries(
     answers: list[tuple[float, float]], wall: float, steady: float, doubted: bool
 ) -> None:
     hand = HandTime()

@@ -1,4 +1,4 @@
-"""Managers that nobody refers to any more are collected and closed; those in use never are."""
+"""Managers that nothing refers to any longer are collected and closed; those in use never are."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def of_one_kind(before: set[threading.Thread], prefix: str) -> list[threading.Th
         lambda manager: manager.rest_shaped.klines("BTCUSDT", "1h", 10),
     ],
 )
-def test_a_temporary_answers_before_it_is_collected(
+def test_a_temporary_manager_answers_before_it_is_collected(
     exchange: SimulatedExchange, read: Callable[[DataManager], list[Any]]
 ) -> None:
     before = our_threads()
@@ -108,7 +108,7 @@ def test_a_manager_with_a_waiting_caller_is_not_collected(exchange: SimulatedExc
 
 
 def test_the_collector_may_run_while_our_locks_are_taken(exchange: SimulatedExchange) -> None:
-    """As when an allocation in one of our critical sections, or in Thread.start(), triggers it."""
+    """An allocation in one of our critical sections, or in Thread.start(), may trigger it."""
     before = our_threads()
     manager = started(exchange)
     life, runtime = manager._life, manager._life.runtime

@@ -1,4 +1,4 @@
-"""Waits that are the interpreter's own."""
+"""Waits that use only the interpreter's own locks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ats_sync.conditions import Condition
 from .support import until
 
 
-def test_whoever_is_notified_goes_on() -> None:
+def test_a_thread_that_is_notified_goes_on() -> None:
     condition, told = Condition(threading.Lock()), []
 
     def wait() -> None:
@@ -39,16 +39,16 @@ def test_a_wait_ends_by_itself(timeout: float) -> None:
     with condition:
         assert condition.wait(timeout) is False
         assert time.monotonic() - began >= timeout
-        condition.notify()  # nobody waits any more
+        condition.notify()  # nobody waits any longer
         assert condition.wait(0.0) is False
 
 
-def test_only_who_holds_the_lock_may_wait() -> None:
+def test_only_the_thread_with_the_lock_may_wait() -> None:
     with pytest.raises(RuntimeError, match="holds the lock"):
         Condition(threading.Lock()).wait(0.0)
 
 
-def test_a_wait_makes_no_lock_by_a_name_that_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wait_does_not_look_up_its_lock_by_a_name_that_can_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     condition = Condition(threading.Lock())
     monkeypatch.setattr(threading, "_allocate_lock", None)
     with condition:

@@ -143,7 +143,7 @@ def test_whole_numbers_are_numbers() -> None:
     assert Config(read_timeout=5, weight_share=1, repair_share=0).read_timeout == 5
 
 
-def test_a_file_of_authorities_must_be_there(tmp_path: Path) -> None:
+def test_a_file_of_authorities_must_exist(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     with pytest.raises(ConfigError, match="ca_file"):
         Config(ca_file=str(file))
@@ -217,7 +217,7 @@ def test_numbers_of_numpy_are_numbers() -> None:
 
 
 class TestStateDirectory:
-    def test_it_is_a_whole_path_whatever_becomes_of_the_working_directory(
+    def test_it_is_an_absolute_path_whatever_happens_to_the_working_directory(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.chdir(tmp_path)
@@ -234,7 +234,7 @@ class TestStateDirectory:
         assert Config.from_env({"ATS_SYNC_STATE_DIR": "elsewhere"}, state_dir=None).state_dir is None
 
     @pytest.mark.parametrize("path", ["", "  ", "a\0b", b"bytes", 7, "~nobody-of-that-name/kept"])
-    def test_what_is_no_path_is_refused(self, path: object) -> None:
+    def test_what_is_not_a_path_is_refused(self, path: object) -> None:
         with pytest.raises(ConfigError, match="state_dir"):
             Config(state_dir=path)  # type: ignore[arg-type]
 
@@ -259,7 +259,7 @@ class TestStateDirectory:
         ({"shared": "redis://127.0.0.1:1", "role": "collector", "flush": 0.004, "drain_interval": 0.0}, 0.0),
     ],
 )
-def test_frames_gather_in_a_collector_for_a_part_of_what_its_readers_wait_anyway(
+def test_a_collector_lets_frames_gather_for_part_of_the_delay_that_its_readers_have_anyway(
     settings: dict[str, Any], gathers: float
 ) -> None:
     assert made(**settings).gathers == gathers

@@ -1,4 +1,4 @@
-"""Guards of speed that count instead of measuring time: they hold on any machine, however busy."""
+"""Guards of speed that count instead of measuring time, so that they hold on any machine, however busy."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def warm(series: KlineSeries, rows: int = 400) -> None:
 
 
 def traffic(rounds: int, first: int = 0) -> Iterator[list[bytes]]:
-    """What a market sends while a candle is open: the same few streams again and again."""
+    """Yield what a market sends while a candle is open: frames of the same few streams again and again."""
     for number in range(first, first + rounds):
         frames = []
         for symbol in SYMBOLS:
@@ -101,7 +101,7 @@ def traffic(rounds: int, first: int = 0) -> Iterator[list[bytes]]:
         yield frames
 
 
-def test_what_is_superseded_is_never_decoded(store: MarketStore, decodes: Decodes) -> None:
+def test_frames_that_are_superseded_are_never_decoded(store: MarketStore, decodes: Decodes) -> None:
     count = 0
     for frames in list(traffic(50)):
         store.ingest(frames, LINK)
@@ -136,7 +136,7 @@ def test_what_is_read_again_is_not_decoded_again(store: MarketStore, decodes: De
     assert decodes.count - before <= 3, "the open candle, and the one new trade"
     decodes.count = 0
     series.rows(300, MIDNIGHT + 1_000, exact=True)
-    assert decodes.count == 1, "exact strings are decoded at each read, in one go"
+    assert decodes.count == 1, "exact strings are decoded at each read, all at once"
 
 
 def test_a_first_read_decodes_once_and_remembers_nothing(store: MarketStore, decodes: Decodes) -> None:
@@ -146,13 +146,13 @@ def test_a_first_read_decodes_once_and_remembers_nothing(store: MarketStore, dec
     series.rows(2, MIDNIGHT + 1_000, exact=False)  # what is not closed yet
     before, decodes.count = series.size(), 0
     assert len(series.rows(300, MIDNIGHT + 1_000, exact=False)) == 300
-    assert decodes.count == 1, "all closed rows in one go"
+    assert decodes.count == 1, "all closed rows at once"
     assert series.size() == before
     decodes.count = 0
     assert len(ring.text(40)) > 40 * 60
     assert decodes.count == 0, "trades are passed on as they are kept"
     assert len(ring.columns(40)) == 40
-    assert decodes.count == 1, "and become numbers in one go"
+    assert decodes.count == 1, "and become numbers at once"
 
 
 def test_what_was_decoded_ahead_is_not_decoded_by_the_first_read(store: MarketStore, decodes: Decodes) -> None:
@@ -263,15 +263,15 @@ def test_a_warm_read_of_candles_makes_few_calls_in_few_modules(manager: DataMana
 
 
 @pytest.mark.shared_threads
-def test_a_read_from_rest_moves_little_between_modules(manager: DataManager) -> None:
+def test_a_read_from_rest_makes_few_calls_between_modules(manager: DataManager) -> None:
     found = [Calls(lambda: manager.get_klines("BTCUSDT", "1h", 300, max_age=0)) for _ in range(5)]
     assert all("requests.py" in {Path(module).name for module in calls.modules()} for calls in found)
-    assert min(calls.moves() for calls in found) <= 685 // 2  # of the read as it once was
+    assert min(calls.moves() for calls in found) <= 685 // 2  # of the read in an earlier version
 
 
 @pytest.mark.parametrize("quiet", [5, 50])
 def test_a_look_for_dead_streams_scans_what_has_changed(quiet: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How many symbols are quiet makes no difference."""
+    """The number of quiet symbols makes no difference."""
     symbols = [f"Q{number}USDT" for number in range(quiet)]
     store = MarketStore(Config(max_trades=100), now=lambda: 0.0)
     store.follow(keys_of([*SYMBOLS, *symbols], ("1m", "1h"), ("1h",)))
@@ -293,17 +293,17 @@ def test_a_look_for_dead_streams_scans_what_has_changed(quiet: int, monkeypatch:
 
 
 def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often each function is called in the engine's ticks of a second and between them, a sample of the quality
-    and a count of the candles among them."""
-    monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # as many connections, however many symbols
+    """Return how often each function is called in the engine's ticks of a second and between them, including a sample
+    of the quality and a count of the candles."""
+    monkeypatch.setattr(connections, "SPREAD_FROM", 0)  # the same connections, however many symbols
     monkeypatch.setattr(
         silence.Silence, "judge", lambda *_: ""
-    )  # nothing is quoted here: books' connection seems silent
+    )  # nothing is quoted here, so the connection of books seems silent
     bench = Bench({f"Q{number}USDT": 1 for number in range(symbols)}, minutes=1)
     bench.warm()
     assert bench.run(TURN + 50 - bench.seconds) is False
     engine, at = bench.engine, bench.at()
-    engine.reconciler._queue._heap.clear()  # polls and audits: each costs what it costs
+    engine.reconciler._queue._heap.clear()  # polls and audits, which cost the same each
     engine.reconciler.candles()
     engine.quality._due = at.steady + 0.5
     calls: Counter[str] = Counter()
@@ -319,7 +319,7 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
         for tenths in range(10):
             later = at._replace(steady=at.steady + tenths / 10.0, exchange=at.exchange + tenths * 100)
             for link in bench.links.values():
-                link.frames += 1  # of what comes whatever is followed
+                link.frames += 1  # of what comes regardless of what is followed
             engine.tick(later)
             engine.next_due(later)
             engine.reconciler.candles()
@@ -330,7 +330,7 @@ def calls_while_nothing_happens(symbols: int, monkeypatch: pytest.MonkeyPatch) -
     return calls
 
 
-def test_what_the_engine_does_while_nothing_happens_is_the_same_for_forty_symbols_and_for_three_hundred(
+def test_an_idle_engine_does_as_much_for_forty_symbols_as_for_three_hundred(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few = calls_while_nothing_happens(40, monkeypatch)
@@ -344,7 +344,7 @@ def test_a_hundred_thousand_frames_leave_no_more_behind_than_a_few(store: Market
     per_round = len(next(traffic(1)))
     batches = 100_000 // per_round
     template = next(traffic(1, first=1_000_000))
-    # The numbers that must go on are filled in; to build each frame again would take most of the time.
+    # Only the numbers that must advance are filled in; building each frame again would take most of the time.
     holes = [frame.replace(b"1000000", b"%d").replace(b"1000001", b"%d") for frame in template]
     counts = [hole.count(b"%d") for hole in holes]
     assert min(counts) >= 1

@@ -63,8 +63,8 @@ def warm(dm: DataManager, symbol: str, limit: int) -> None:
 
 
 def matches(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int, *, wanted: int = MATCHES) -> int:
-    """Compare memory with the exchange wherever both were seen at one update id, until that was so ``wanted`` times;
-    the requests that reads caused meanwhile."""
+    """Compare memory with the exchange wherever both were seen at one update id, until that has happened ``wanted``
+    times; return the requests that reads caused meanwhile."""
     before = reads(dm)
     held: dict[int, dict[str, Any]] = {}
     truth: dict[int, dict[str, Any]] = {}
@@ -85,7 +85,7 @@ def matches(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int, *, 
 
 
 def matches_memory(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int, *, wanted: int = MATCHES) -> bool:
-    """Compare memory with the exchange; whether all of it was answered from memory."""
+    """Compare memory with the exchange; return whether everything was answered from memory."""
     return matches(dm, ex, symbol, limit, wanted=wanted) == 0
 
 
@@ -125,19 +125,21 @@ def test_a_thousand_levels_of_a_deep_book(dm: DataManager, exchange: SimulatedEx
     symbol = symbols[0]
     assert len(dm.get_orderbook(symbol, 1000)["bids"]) == 1000
     until(lambda: is_live(dm, symbol), PATIENCE)
-    # A snapshot has no more levels than were requested, so some of these reads go to REST again; all are right.
+    # A snapshot has no more levels than were requested, so some of these reads go to REST again; all are correct.
     matches(dm, exchange, symbol, 1000)
     assert requests_by_cause(dm)["repair"] <= 2
 
 
-def test_a_thin_book_is_known_whole(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
+def test_a_thin_book_is_known_completely(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
     symbol = symbols[1]
     warm(dm, symbol, 1000)
     until(lambda: matches_memory(dm, exchange, symbol, 1000))
     assert 200 < len(dm.get_orderbook(symbol, 1000)["bids"]) < 1000
 
 
-def test_depths_that_rest_does_not_offer(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
+def test_depths_that_rest_does_not_offer_are_refused(
+    dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
+) -> None:
     symbol = symbols[0]
     assert len(dm.get_orderbook(symbol, 37)["bids"]) == 37
     warm(dm, symbol, 37)
@@ -183,7 +185,7 @@ def test_no_wrong_book_is_shown_while_events_are_lost(
     warm(dm, symbol, 100)
     exchange.lose(f"{symbol.lower()}@depth@100ms", probability=0.3)
     until(lambda: feed_state(dm, symbol) is FeedState.DEGRADED and "suspended" in str(_reason(dm, symbol)), PATIENCE)
-    # It rests now, and REST answers.
+    # The book is suspended now, and REST answers.
     assert matches(dm, exchange, symbol, 100, wanted=2) > 0
     assert dm.quality(symbol).missing > 0
 
@@ -261,7 +263,7 @@ def test_rest_alone_follows_nothing(exchange: SimulatedExchange, symbols: list[s
         assert feed_state(dm, symbols[0]) is None
 
 
-def test_how_it_shows_in_the_status(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
+def test_a_full_book_is_shown_in_the_status(dm: DataManager, exchange: SimulatedExchange, symbols: list[str]) -> None:
     symbol = symbols[0]
     assert f"{symbol}_depth" not in dm.last_update
     warm(dm, symbol, 100)

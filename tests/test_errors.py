@@ -99,7 +99,7 @@ def test_the_tree_in_the_docstring_is_the_real_one() -> None:
             assert builtin in {base.__name__ for base in kinds()[name].__mro__}
 
 
-def test_what_they_carry() -> None:
+def test_errors_carry_their_figures() -> None:
     stale = errors.StaleDataError("x", age=3.0, bound=1.0, data=[1])
     assert (stale.age, stale.bound, stale.data, stale.retry_at) == (3.0, 1.0, [1], None)
     late = errors.StartTimeout("x", ["BTCUSDT klines 1h"])

@@ -1,4 +1,4 @@
-"""The names that users import: which there are, and that they show as users write them."""
+"""The names that users import: which ones exist, and that they show as users write them."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(not forked.can_fork(), reason="this system start
 MINUTE = 60_000
 
 
-def test_it_is_a_process_that_ends_with_the_block() -> None:
+def test_a_forked_exchange_is_a_process_that_ends_with_the_block() -> None:
     with SimulatedExchange(["BTCUSDT"], seed=9, start=20_000 * MINUTE) as first:
         assert first.pid in children(forked.PARENT.pid or 0)
         assert first.pid not in children()
@@ -35,21 +35,21 @@ def test_it_is_a_process_that_ends_with_the_block() -> None:
     assert not runs(first.pid)
 
 
-def test_one_that_was_killed_says_so() -> None:
+def test_a_forked_exchange_that_was_killed_says_so() -> None:
     with SimulatedExchange(["BTCUSDT"]) as exchange:
         os.kill(exchange.pid, signal.SIGKILL)
         with pytest.raises(SimulatorError, match="has ended"):
             until(lambda: exchange.now() < 0)
 
 
-def test_why_it_cannot_start_is_said() -> None:
+def test_it_says_why_it_cannot_start() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(SimulatorError, match="in use"):
             SimulatedExchange(["BTCUSDT"], ports=(port, 0, 0, 0))
 
 
-def test_one_that_is_stuck_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_exchange_that_is_stuck_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ats_sync.simulator.child._STOP_TIMEOUT", 0.2)
     with SimulatedExchange(["BTCUSDT"]) as exchange:
         os.kill(exchange.pid, signal.SIGSTOP)
@@ -72,7 +72,7 @@ def alone() -> Iterator[forked.Parent]:
 
 
 def test_it_outlives_the_process_that_forked_it(alone: forked.Parent, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And ends with the one that has the other ends of its pipes."""
+    """It ends with the process that has the other ends of its pipes."""
     monkeypatch.setattr(forked, "PARENT", alone)
     with SimulatedExchange(["BTCUSDT"]) as exchange:
         alone.close()

@@ -18,7 +18,7 @@ class Forkable:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_only_living_objects_are_renewed_and_only_in_the_child() -> None:
+def test_only_live_objects_are_renewed_and_only_in_the_child() -> None:
     inside, outside = os.pipe()
     there = Forkable(lambda: os.write(outside, b"there") and None)
     gone = Forkable(lambda: os.write(outside, b"gone") and None)

@@ -97,7 +97,7 @@ def test_the_request_threads_of_a_manager_of_wider_scope_come_and_go(monkeypatch
 
 
 def test_a_simulated_exchange_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it was forked by another process."""
+    """This holds also where it was forked by another process."""
     before = leftovers.started()
     with SimulatedExchange(["BTCUSDT"]) as exchange:
         assert leftovers.started() - before == {exchange.pid}

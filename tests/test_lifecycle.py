@@ -49,12 +49,12 @@ SPOT_PRICES = "/api/v3/ticker/price"
 
 
 def hopeless(dm: DataManager, host: Host) -> bool:
-    """Return whether whoever waits for this host now has no reason to."""
+    """Return whether waiting for this host is hopeless."""
     return dm._life.living().query(lambda engine, at: engine.obstacles.hopeless({host})) is not None
 
 
 def name_server(monkeypatch: pytest.MonkeyPatch, answer: int, times: int | None = None) -> list[object]:
-    """Make the next ``times`` (None: all) name look-ups fail in this way; return the hosts that are looked up."""
+    """Make the next ``times`` name look-ups (None: all) fail in this way; return the hosts that are looked up."""
     real, asked = socket.getaddrinfo, []
 
     def look_up(host: Any, *rest: Any, **more: Any) -> Any:
@@ -259,7 +259,7 @@ class TestOneVerbOneMeaning:
             assert len(dm.get_klines("BTCUSDT", "1h", 10)) == 10
 
     @pytest.mark.parametrize("kind", ["403", "404"])
-    def test_what_was_wrong_once_does_not_count(self, exchange: SimulatedExchange, kind: str) -> None:
+    def test_an_earlier_failure_does_not_count(self, exchange: SimulatedExchange, kind: str) -> None:
         with DataManager(["BTCUSDT"], ["1h"], config=exchange.config()) as dm:
             if kind == "403":
                 exchange.fail_rest("403", "/fapi/v1/klines", count=1)
@@ -341,7 +341,7 @@ class TestOneVerbOneMeaning:
             finally:
                 dm.close()
 
-    def test_unwatch_works_whether_it_runs_or_not(self, exchange: SimulatedExchange) -> None:
+    def test_unwatch_works_whether_the_manager_runs_or_not(self, exchange: SimulatedExchange) -> None:
         dm = DataManager(["BTCUSDT", "ETHUSDT"], ["1h"], config=exchange.config())
         dm.unwatch(["ETHUSDT"])
         assert dm.symbols == ("BTCUSDT",)

@@ -1,4 +1,4 @@
-"""Halts, maintenance windows, listings and delistings of a running manager, on real sockets."""
+"""Halts, maintenance windows, listings and delistings in a running manager, on real sockets."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_maintenance_window_delists_nothing(exchange: SimulatedExchange, manag
     assert all(from_memory(manager, lambda: [manager.get_klines(each, "1h", 10) for each in manager.symbols]))
 
 
-def test_a_contract_that_leaves_is_refused_at_once(exchange: SimulatedExchange, manager: DataManager) -> None:
+def test_a_delisted_contract_is_refused_at_once(exchange: SimulatedExchange, manager: DataManager) -> None:
     exchange.delist("BTCDOMUSDT")
 
     def refused() -> bool:

@@ -46,13 +46,13 @@ def test_streams_of_all_symbols_that_are_cut_are_degraded_and_not_warming_up_aga
     assert set(states(world, 48_000).values()) == {(FeedState.DEGRADED, DOWN)}
 
 
-def test_streams_that_never_were_there_are_warming_up() -> None:
+def test_streams_that_were_never_live_are_warming_up() -> None:
     world = started(Refuse(0, 30_000))
     assert set(states(world, 20_000).values()) == {(FeedState.WARMING_UP, "it is not streamed yet")}
 
 
 class Compared:
-    """Looks at a world again and again, in the way that is quick and in the plain one."""
+    """Looks at a world again and again, in the quick way and in the plain one."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -77,7 +77,7 @@ class Compared:
 
 
 def plain(look: _Look) -> list[FeedStatus]:
-    """Return every series' state, each by all that is known of it."""
+    """Return every series' state, each from everything that is known of it."""
     states = look.engine.reconciler.states
     return [look.feed(key, state) for key, state in states.items() if state.feed.shown]
 

@@ -96,7 +96,7 @@ class TestReads:
         with pytest.raises(InvalidSymbol, match="NOSUCHUSDT"):
             dm.symbol_info("NOSUCHUSDT")
 
-    def test_tickers_are_those_of_rest_also_where_nothing_trades(
+    def test_tickers_are_those_of_rest_even_where_nothing_trades(
         self, dm: DataManager, exchange: SimulatedExchange, symbols: list[str]
     ) -> None:
         quiet = exchange.symbols[6]
@@ -297,7 +297,7 @@ class TestReads:
         assert dm.wait_closed(symbols[0], "1m", after=last_closed[0] + 10**9, timeout=0.05) is None
 
     def test_a_time_in_seconds_is_refused(self, dm: DataManager, symbols: list[str]) -> None:
-        """Every candle opened after that many ms, so it would always return at once."""
+        """Every candle opened later than that many ms after 1970, so it would always return at once."""
         for seconds in (time.time(), int(time.time()), np.float64(time.time())):
             with pytest.raises(InvalidArgument, match="looks like seconds"):
                 dm.wait_closed(symbols[0], "1m", after=seconds, timeout=0)  # type: ignore[arg-type]
@@ -437,7 +437,7 @@ class TestCandleClose:
             ex.silence("SUIUSDT")
             with DataManager(names, intervals, config=ex.config()) as dm:
                 midnight = (ex.now() // 86_400_000 + 1) * 86_400_000
-                # The library's idea of the exchange's time may lag a little on a machine that is busy.
+                # The library's estimate of the exchange's time may lag a little on a busy machine.
                 until(lambda: ex.now() >= midnight + 50 and dm.clock.exchange_ms() >= midnight, 20)
 
                 def at_the_turn() -> None:
@@ -478,5 +478,5 @@ class TestCandleClose:
     ("name", "ahead"),
     [("get_klines", USUAL_ROWS), ("get_klines_array", USUAL_ROWS), ("get_agg_trades", USUAL_TRADES)],
 )
-def test_what_is_decoded_ahead_is_what_reads_take_by_default(name: str, ahead: int) -> None:
+def test_what_is_decoded_ahead_is_what_reads_return_by_default(name: str, ahead: int) -> None:
     assert signature(getattr(DataManager, name)).parameters["limit"].default == ahead

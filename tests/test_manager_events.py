@@ -1,4 +1,4 @@
-"""Events of a manager on the embedded exchange, over real sockets, through a cut at the very turn."""
+"""Events of a manager on the embedded exchange, over real sockets, across a cut exactly at the turn."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_each_candle_comes_once_through_a_cut_at_the_turn() -> None:
             dm.turns(INTERVAL)
 
 
-def test_derived_candles_close_with_the_one_stream_there_is() -> None:
+def test_derived_candles_close_with_the_only_stream() -> None:
     intervals = ["1m", "3m", "15m", "1h"]
     with SimulatedExchange(symbols=3, seed=3, start=before_turn("1h", seconds=8)) as ex:
         symbol, opened = ex.symbols[0], ex.now() // 3_600_000 * 3_600_000

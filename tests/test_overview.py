@@ -1,4 +1,4 @@
-"""The market at a glance: it agrees with the reads and the status, and tells when to look again."""
+"""The market at a glance: it agrees with the reads and the status, and shows when to look again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_prices_and_closes_are_those_of_the_reads(manager: DataManager) -> None:
         until(same, what=f"closes of {symbol}")
 
 
-def test_it_knows_nothing_of_what_nobody_has(manager: DataManager) -> None:
+def test_it_knows_nothing_of_an_unknown_symbol(manager: DataManager) -> None:
     assert manager.overview.prices(["NOSUCHUSDT"]) == [("", "", None)]
     assert "NOSUCHUSDT" not in manager.overview.symbols()
 

@@ -104,7 +104,7 @@ def secure() -> Iterator[SimulatedExchange]:
 
 
 def run(package: str, config: Config, patch: str, when: str, then: str) -> None:
-    """Run the script with the package that ``patch`` imports; it must end by itself and report success."""
+    """Run the script with the package that ``patch`` imports; assert that it ends by itself and reports success."""
     if importlib.util.find_spec(package) is None:
         pytest.skip(f"{package} is not installed")
     urls = [config.fapi_base, config.spot_base, config.fstream_base, config.spot_stream_base]
@@ -143,7 +143,7 @@ def test_truststore(secure: SimulatedExchange, when: str) -> None:
     run("truststore", secure.config(), TRUSTSTORE, when, WORKS)
 
 
-def test_truststore_while_it_runs(secure: SimulatedExchange) -> None:
+def test_truststore_that_patches_a_running_program(secure: SimulatedExchange) -> None:
     run("truststore", secure.config(), "", "", f"manager.start(timeout=40)\n{TRUSTSTORE}\n{WORKS}")
 
 

@@ -24,7 +24,7 @@ def test_the_shared_manager(monkeypatch: pytest.MonkeyPatch) -> None:
             reset_data_manager()
 
 
-def test_a_forked_child_can_get_it() -> None:
+def test_a_forked_child_can_get_the_shared_manager() -> None:
     """Another thread may be in the middle of a call at the fork."""
     one = process_manager._Shared()
     one._lock.acquire()

@@ -1,4 +1,4 @@
-"""What the README says of methods, settings and files is what there is."""
+"""What the README says of methods, settings and files is true."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def section(title: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every table row whose first cell is code, without their backticks."""
+    """Return the cells of every table row whose first cell is code, without their backticks."""
     table = [re.split(r"(?<!\\)\|", line)[1:-1] for line in text.splitlines() if line.startswith("| `")]
     return [[cell.strip().strip("`").replace("\\|", "|") for cell in row] for row in table]
 
 
 def written(name: str, method: Any) -> str:
-    """A method as the README writes it: its arguments and defaults, without types."""
+    """Return a method as the README writes it: its arguments and defaults, without types."""
     signature = inspect.signature(method)
     bare = [each.replace(annotation=each.empty) for each in list(signature.parameters.values())[1:]]
     return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
@@ -70,7 +70,7 @@ def test_every_setting_is_in_the_tables_with_its_default() -> None:
     assert listed == {each.name: getattr(Config(), each.name) for each in fields(Config)}
 
 
-def test_the_two_commands_are_there_as_ci_looks_for_them() -> None:
+def test_the_two_commands_are_written_as_ci_looks_for_them() -> None:
     commands = re.findall(r"^    (python3 -m venv .*)$", README, re.MULTILINE)
     assert len(commands) == 2
     assert commands[0].endswith("-m ats_sync demo")
@@ -84,8 +84,8 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-def test_the_top_level_holds_what_the_owner_wants() -> None:
-    """Everything beside these is a dotfile, or made by a tool."""
+def test_the_top_level_contains_what_the_owner_wants() -> None:
+    """Everything else is a dotfile, or made by a tool."""
     there = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
     made = {"build", "dist", "__pycache__"} | {name for name in there if name.endswith(".egg-info")}
     assert there - made == {"README.md", "ats_sync", "compat", "examples", "pyproject.toml", "setup.py", "tests"}

@@ -35,7 +35,7 @@ def reads(desk: Desk) -> Reads:
     return desk.reads
 
 
-def test_memory_only_sends_nothing_and_holds_for_its_thread_alone(desk: Desk, reads: Reads) -> None:
+def test_memory_only_sends_nothing_and_applies_to_its_own_thread_only(desk: Desk, reads: Reads) -> None:
     request = endpoints.klines(SYMBOL, "1h", 5)
     desk.answers = ["elsewhere", "afterwards"]
     found: list[str] = []
@@ -111,7 +111,7 @@ def test_what_is_final_is_raised_as_it_is(desk: Desk) -> None:
         assert caught.value is final
 
 
-def test_when_to_come_back_is_passed_on(desk: Desk) -> None:
+def test_the_time_to_retry_is_passed_on(desk: Desk) -> None:
     with pytest.raises(DataUnavailableError) as caught:
         desk.read(Failing(RateLimited("wait", retry_at=99.0)))
     assert caught.value.retry_at == 99.0
@@ -146,7 +146,7 @@ def test_what_is_given_again_is_the_callers_own_down_to_the_last_part() -> None:
     assert len(desk.asked) == 1
 
 
-def test_asking_always_asks() -> None:
+def test_ask_makes_a_request_each_time() -> None:
     desk = Desk()
     desk.answers = ["first", "second", RequestTimeout("x")]
     assert [desk.reads.ask(ANSWER, REQUEST) for _ in range(2)] == ["first", "second"]

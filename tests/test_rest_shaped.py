@@ -68,7 +68,7 @@ class TestOfADelistedPerpetual:
         desk.answers = [[samples.compact(row)[1:-1]]]
         assert rest.spot_klines(SYMBOL, "1h", 1) == [row]
 
-    def test_without_one_the_exchanges_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
+    def test_without_a_spot_pair_the_exchanges_refusal_is_known_beforehand(self, desk: Desk, rest: RestShaped) -> None:
         desk.store.spot.replace({"ETHUSDT": "7.6"}, Origin(MIDNIGHT))
         for read in (lambda: rest.spot_price(SYMBOL), lambda: rest.spot_klines(SYMBOL, "1h", 1)):
             with pytest.raises(RequestRejected, match="HTTP 400, code -1121"):

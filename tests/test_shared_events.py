@@ -1,4 +1,4 @@
-"""What a listener brings, on a clock and with notices that the test moves."""
+"""What a listener fetches, on a clock that the test moves and with notices that it sends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BTC, ETH, SOL = (Key(Kind.KLINES, symbol, "1m") for symbol in ("BTCUSDT", "ETHUS
 
 
 class Replica:
-    """Brings what has a leader, and notes what was brought."""
+    """Fetches what has a leader, and notes what was fetched."""
 
     def __init__(self) -> None:
         self.led = {BTC, ETH, SOL}
@@ -41,7 +41,7 @@ class Replica:
         store: Any = self
         return Notices(store)
 
-    # Its store, and the client of that.
+    # This stands for its store, and for the client of that.
 
     def run(self, call: Callable[[Replica], Any]) -> Any:
         if self.failure is not None:
@@ -91,7 +91,7 @@ class Stage:
         self.replica.pulled.clear()
 
     def close(self, *keys: Key) -> None:
-        """The collector sends a notice of these series, or of everything."""
+        """Send a notice of these series, or of everything, as the collector does."""
         text = b"\n".join(map(field_of, keys)) if keys else EVERYTHING
         self.replica.sent.append((b"%05d" % (len(self.replica.sent) + 1), text))
 
@@ -123,7 +123,7 @@ class TestListener:
         stage.replica.sent.append((b"00001", b"nonsense"))
         assert stage.listen() == set()
 
-    def test_what_has_no_leader_is_brought_as_soon_as_it_has_one(self, stage: Stage) -> None:
+    def test_what_has_no_leader_is_fetched_as_soon_as_it_has_one(self, stage: Stage) -> None:
         stage.replica.led = {BTC}
         stage.close(BTC, ETH)
         assert stage.listen() == {BTC}, "the shard that is led"
@@ -134,7 +134,7 @@ class TestListener:
         assert stage.listen() == set()
 
     @pytest.mark.parametrize("failure", [SharedStoreUnavailable("away"), ConfigError("no password")])
-    def test_after_a_store_that_was_away_everything_is_looked_at(self, stage: Stage, failure: Exception) -> None:
+    def test_everything_is_looked_at_once_the_store_is_back(self, stage: Stage, failure: Exception) -> None:
         stage.replica.failure = failure
         assert stage.listen() == set()
         stage.replica.failure = None
@@ -146,7 +146,7 @@ class TestListener:
         stage.replica.wished.clear()
         until = stage.clock.at + LOOK_ANYWAY
         while stage.clock.at < until:
-            assert stage.listen() == set(), "it hears that there is nothing"
+            assert stage.listen() == set(), "it learns that nothing has come"
             stage.clock.at += 1.0
         stage.clock.at += 1.0
         assert stage.listen() == {BTC, ETH}
@@ -185,7 +185,7 @@ class TestIterator:
         clock: Any = stage.clock
         return SharedIterator(stage.listener, queue, clock, timeout, None, MissedCount())
 
-    def test_a_series_that_a_read_has_brought_is_followed_with_the_next_news_of_another(self, stage: Stage) -> None:
+    def test_a_series_that_a_read_has_fetched_is_included_with_the_next_news_of_another(self, stage: Stage) -> None:
         queue = Queue()
         iterator = self.iterator(stage, queue)
         stage.followed.append(SOL)
@@ -197,7 +197,7 @@ class TestIterator:
         assert next(iterator) == "news"
         assert queue.follows == {BTC, ETH, SOL}
 
-    def test_before_time_alone_brings_an_event_everything_is_looked_at_once(self, stage: Stage) -> None:
+    def test_before_an_event_that_time_alone_causes_everything_is_looked_at_once(self, stage: Stage) -> None:
         queue = Queue()
         queue.due_at = stage.clock.exchange_ms()
         assert next(self.iterator(stage, queue)) == "news"

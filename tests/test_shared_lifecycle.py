@@ -45,7 +45,7 @@ class Hanging:
 
 
 @pytest.mark.parametrize("timeout", [0.1, 2.0, 20.0])
-def test_whatever_hangs_a_collector_is_closed_within_its_time(timeout: float) -> None:
+def test_a_collector_closes_within_its_time_whatever_hangs(timeout: float) -> None:
     time = Time()
     life = SharedLifecycle(Config(shared="redis://127.0.0.1:1", role="collector", close_timeout=timeout), Clock(time))
     keeper, feed, runtime = Hanging(time), Hanging(time), Hanging(time)

@@ -67,13 +67,13 @@ def test_which_files_compute() -> None:
     assert not any(map(sharing.computes, WAITING))
 
 
-def test_what_takes_longest_comes_first() -> None:
+def test_the_files_that_take_longest_come_first() -> None:
     items: list[Any] = [SimpleNamespace(nodeid=f"{file}::test") for file in ("tests/test_clock.py", sharing.LONGEST[1])]
     assert [item.nodeid for item in sorted(items, key=sharing.by_length)] == [items[1].nodeid, items[0].nodeid]
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may take the processor back")
-def test_what_computes_gives_way_and_what_waits_does_not() -> None:
+def test_files_that_compute_yield_the_processor_and_those_that_wait_do_not() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0)
     try:
         sharing.give_way(COMPUTING[0])
@@ -84,7 +84,7 @@ def test_what_computes_gives_way_and_what_waits_does_not() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, before)
 
 
-def test_what_was_written_since_is_not_compiled(tmp_path: Path) -> None:
+def test_files_that_were_written_since_are_not_compiled(tmp_path: Path) -> None:
     file = tmp_path / "test_it.py"
     file.write_text("def test_it():\n    assert True\n")
     assert not sharing.is_compiled([file])

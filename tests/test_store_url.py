@@ -60,7 +60,7 @@ def test_what_a_url_says(url: str, expected: StoreUrl) -> None:
         f"redis://u:{PASSWORD}\u2100@h", f"{PASSWORD}://h", f"redis://h?{PASSWORD}=1",
     ],
 )  # fmt: skip
-def test_a_wrong_url_is_refused_in_one_sentence_without_any_of_it(url: str) -> None:
+def test_a_wrong_url_is_refused_in_one_sentence_that_does_not_contain_it(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         StoreUrl.parse(url)
     error: BaseException | None = caught.value
@@ -93,7 +93,7 @@ def test_no_password_is_shown(url: str) -> None:
     for shown in (str(parsed), repr(parsed), f"{parsed}", repr(Config(shared=url)), str(Config(shared=url))):
         assert PASSWORD not in shown
     assert "user" in str(parsed)
-    # What is shown names the same place.
+    # The URL that is shown names the same place.
     assert StoreUrl.parse(str(parsed)).addresses == parsed.addresses
     assert StoreUrl.parse(str(parsed)).path == parsed.path
     assert StoreUrl.parse(str(parsed)).database == 2

@@ -1,4 +1,4 @@
-"""The stress test itself: its comparisons can fail, and in a run of twenty seconds none does."""
+"""The stress test itself: its comparisons can fail, and none does in a run of twenty seconds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Schedules of collectors, readers and their store: two short ones, and that what is found breaks a promise."""
+"""Schedules of collectors, readers and their store: two short ones, and checks that a broken promise is found."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_two_schedules_break_no_promise() -> None:
     assert all(f"seed {seed + number}: " in line for number, line in enumerate(told))
 
 
-def test_an_unknown_fault_is_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_fault_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["stress", "--shared", "--only", "earthquake"]) == 2
     assert FAULTS.names()[0] in capsys.readouterr().err
 
@@ -74,13 +74,13 @@ def test_a_minute_with_more_than_the_share_is_found() -> None:
     assert judged(request(0, 40), request(59_999, 61), faults=("store killed",)) == [Promise.BUDGET.value]
 
 
-def test_a_request_during_a_wait_is_found_where_all_could_know_of_it() -> None:
+def test_a_request_during_a_wait_that_all_could_know_of_is_found() -> None:
     assert judged(request(0, 1, 1000)) == []
     assert judged(request(0, 1, 2000)) == [Promise.WAIT.value]
     assert judged(request(0, 1, 2000), faults=("store killed",)) == []
 
 
-def test_what_readers_write_down_is_taken_and_one_that_does_not_end_is_found(tmp_path: Path) -> None:
+def test_what_readers_note_is_collected_and_one_that_does_not_end_is_found(tmp_path: Path) -> None:
     done = {"checks": 5, "by_rest": 1, "raised": {"StaleDataError": 2}, "healed": 0.5}
     lines = [{"finding": ["stale reads", "old"]}, {"done": done}]
     whole, killed = tmp_path / "1.json", tmp_path / "2.json"

@@ -29,7 +29,7 @@ def columns_of(rows: list[list[Any]]) -> list[Any]:
 
 @pytest.fixture(autouse=True, scope="module")
 def pandas() -> Any:
-    """The package, which is loaded where it is used: each process that takes part in the suite collects this file."""
+    """Load the package where it is used: each process of the suite collects this file."""
     return pytest.importorskip("pandas")
 
 

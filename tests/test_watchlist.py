@@ -67,7 +67,7 @@ class Polling:
         return {key for key in self.life.store.series if FEEDS[key.kind].shares_limit}
 
     def read(self, *keys: Key) -> set[Key]:
-        """Read these once; return which of them are followed then."""
+        """Read these once; return which of them are then followed."""
         for key in keys:
             self.watchlist.touch(key)
         return self.polled() & set(keys)
@@ -134,7 +134,7 @@ def test_as_many_as_fit_are_polled_in_time_and_within_their_share() -> None:
     assert longest is not None
     assert all(b - a < longest for moments in sent.values() for a, b in itertools.pairwise([*moments, 1500.0]))
     polls = sum(moment > 300.0 for moments in sent.values() for moment in moments)
-    assert polls * 300.0 / 1200.0 <= 700.0, "on average: at once, the budget lets no more through"
+    assert polls * 300.0 / 1200.0 <= 700.0, "on average, since the budget lets no more through at once"
 
 
 def test_what_does_not_fit_is_one_request_for_each_read(
@@ -157,7 +157,7 @@ def test_what_does_not_fit_is_one_request_for_each_read(
 
 
 def _names_of(exchange: SimulatedExchange, dm: DataManager) -> list[str]:
-    """What the newest connections, as many as this manager has, are subscribed to as the exchange sees it."""
+    """Return what the newest connections, as many as this manager has, are subscribed to according to the exchange."""
     newest = [each for each in exchange.stats().connections if each.open][-len(dm.status().connections) :]
     return [name for each in newest for name in exchange.subscriptions(each.number) or ()]
 

@@ -1,9 +1,9 @@
-"""CPU a frame from socket to payloads: the usual ways of websocket-client against WebSocketStream.
+"""CPU per frame from socket to payloads: the usual methods of websocket-client against WebSocketStream.
 
     python tests/benchmarks/bench_stream.py [--frames N] [--size BYTES] [--repeat N]
 
-A child process floods frames made beforehand over loopback, as fast as they are taken. The figure is CPU
-time of this process (user and system) a frame; each way runs ``--repeat`` times, the median counts.
+A child process floods frames made beforehand over loopback, as fast as they are received. The figure is CPU time of
+this process (user and system) per frame; each method runs ``--repeat`` times, and the median counts.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _DISTINCT = 500
 
 
 def frames(size: int) -> list[bytes]:
-    """Text frames with kline-like JSON of about ``size`` bytes."""
+    """Return text frames with kline-like JSON of about ``size`` bytes."""
     made = []
     for number in range(_DISTINCT):
         event = {"e": "kline", "E": 1_700_000_000_000 + number, "s": "BTCUSDT", "k": {"i": "1h", "n": number}}
@@ -52,8 +52,8 @@ def frames(size: int) -> list[bytes]:
 
 
 def flood(control: Connection, size: int, identity: bytes | None) -> None:
-    """The child: for each connection, answer the handshake and send as many frames as its path says.
-    Over TLS each frame is a record, as an exchange sends them."""
+    """Run the child: for each connection, answer the handshake and send as many frames as its path says. Over TLS each
+    frame is a record, as an exchange sends them."""
     made = frames(size)
     context = None
     if identity is not None:
@@ -108,7 +108,7 @@ def flooder(size: int, identity: bytes | None) -> Iterator[int]:
 
 
 def by_app(url: str) -> int:
-    """WebSocketApp with a callback that decodes."""
+    """Receive with WebSocketApp and a callback that decodes."""
     count = 0
 
     def take(_: object, message: str) -> None:
@@ -121,7 +121,7 @@ def by_app(url: str) -> int:
 
 
 def by_frames(url: str, **options: Any) -> int:
-    """recv_data_frame in a loop."""
+    """Receive with recv_data_frame in a loop."""
     count = 0
     connection = websocket.create_connection(url, **options)
     try:
@@ -133,7 +133,7 @@ def by_frames(url: str, **options: Any) -> int:
 
 
 def by_stream(url: str, config: Config) -> int:
-    """Ours."""
+    """Receive with WebSocketStream."""
     clock = Clock()
     stream = WebSocketStream.connect(url, config, clock, CancelScope(clock), timeout=10)
     count = 0
@@ -148,7 +148,7 @@ def by_stream(url: str, config: Config) -> int:
 
 
 def measure(way: Callable[[], int], expected: int, repeat: int) -> float:
-    """Median µs of CPU a frame."""
+    """Return the median µs of CPU per frame."""
     costs = []
     for _ in range(repeat):
         before = time.process_time()

@@ -1,6 +1,7 @@
-"""CPU time an event of the exchange, with four candle streams a symbol and with one from which the others are derived.
+"""CPU time per event of the exchange, with four candle streams per symbol and with one from which the others are
+derived.
 
-An event counts as the ordinary way gets it: of the candles that are derived nothing is sent, and a second costs less.
+Events are counted as the ordinary method gets them: nothing is sent of derived candles, and a second costs less.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TIMES = 3
 
 
 def _cost(ex: object, client: Child, mix: dict[str, float], seconds: float) -> float:
-    """CPU seconds that ``seconds`` of the market cost."""
+    """Return the CPU seconds that ``seconds`` of the market cost."""
     rate, shares = RATE * sum(mix.values()), {name: share / sum(mix.values()) for name, share in mix.items()}
     flood(ex, None, rate, 0.3, mix=shares)  # type: ignore[arg-type]
     before, _ = client.cpu()
@@ -29,7 +30,7 @@ def _cost(ex: object, client: Child, mix: dict[str, float], seconds: float) -> f
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Both ways in one run, the median of three each, and their ratio."""
+    """Measure both methods in one run, the median of three each, and their ratio."""
     seconds = 1.0 if quick else 4.0
     found: dict[str, float] = {}
     for name, derive, mix in ((ORDINARY, False, MIX), (DERIVED, True, LEFT)):

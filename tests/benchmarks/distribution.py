@@ -1,4 +1,4 @@
-"""Percentiles of many values in memory that does not grow, and whether a row of samples does."""
+"""Percentiles of many values in memory that does not grow, and whether a series of samples grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class Distribution:
-    """How often each value came, in steps; what is below 0 counts as 0, what is above ``most`` as ``most``."""
+    """How often each value came, in steps; values below 0 count as 0, and those above ``most`` as ``most``."""
 
     def __init__(self, step: float, most: float) -> None:
         self._step = step
@@ -19,11 +19,12 @@ class Distribution:
 
     @property
     def total(self) -> int:
-        """How many values there are."""
+        """Return how many values there are."""
         return sum(self._counts)
 
     def percentile(self, share: float) -> float:
-        """The least value (to within one step above it) that ``share`` of all do not exceed; 0 where there is none."""
+        """Return the least value (to within one step above it) that ``share`` of all do not exceed, 0 where there is
+        none."""
         due = share * self.total
         passed = 0
         for at, count in enumerate(self._counts):
@@ -41,7 +42,8 @@ class Distribution:
 
 
 def grown(samples: Sequence[float]) -> float | None:
-    """By how much the last third of the samples exceeds the middle third (their medians); None for fewer than six."""
+    """Return by how much the last third of the samples exceeds the middle third (their medians), None for fewer than
+    six."""
     third = len(samples) // 3
     if third < 2:
         return None

@@ -1,4 +1,4 @@
-"""What the endpoint answers a second, how soon, and what that costs; a scan of all symbols through it."""
+"""How many answers a second the endpoint gives, how soon, and what that costs; a scan of all symbols through it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE = 30.0
 
 
 class _Connection:
-    """One that is kept alive: sends a request, reads the response, and notes how long that took."""
+    """A kept-alive connection: sends a request, reads the response, and notes how long that took."""
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=_PATIENCE)
@@ -38,7 +38,7 @@ class _Connection:
         self.socket.sendall(request)
 
     def took(self) -> float | None:
-        """Read what has come; return how long the response took (ms) once it is whole."""
+        """Read what has come; return how long the response took (ms) once it is complete."""
         piece = self.socket.recv(262144)
         if not piece:
             raise RuntimeError("the endpoint closed a connection")
@@ -58,20 +58,20 @@ class _Connection:
 
 
 class Load:
-    """Asks an endpoint, in a process of its own."""
+    """Sends requests to an endpoint, in a process of its own."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
         self._address = parts.hostname or "", parts.port or 0
 
     def start(self) -> None:
-        """Nothing is to be prepared."""
+        """Do nothing: there is nothing to prepare."""
 
     def frames(self) -> int:
         return 0
 
     def close(self) -> None:
-        """Nothing is left open."""
+        """Do nothing: nothing is left open."""
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
         return getattr(self, name)(**arguments)
@@ -79,8 +79,8 @@ class Load:
     def ask(
         self, paths: Sequence[str], connections: int, times: int | None = None, seconds: float = 0.0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Ask for the paths in turn, ``times`` times in all or for ``seconds``, each connection again as soon as it has
-        its answer, or at ``rate`` requests a second in all. Return the latencies (ms) and how long all took (s)."""
+        """Request the paths in turn, ``times`` times in all or for ``seconds``, on each connection again as soon as it
+        has its answer, or at ``rate`` requests a second in all. Return the latencies (ms) and how long all took (s)."""
         requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() for path in paths]
         idle = [_Connection(self._address) for _ in range(connections)]
         taken: list[float] = []
@@ -114,15 +114,15 @@ class Load:
 
 
 class Served(Shown):
-    """A manager with an endpoint whose state is looked at."""
+    """A manager with an endpoint whose state is queried."""
 
     def used(self) -> tuple[float, int]:
         """Return the CPU seconds of this process, and how many requests it has sent to the exchange for readers."""
         return time.process_time(), self._requests("read")
 
     def scrape(self) -> dict[str, float]:
-        """Return what a scrape takes (ms of CPU, the median) that comes as late as Prometheus', how much of that is the
-        look at every series, and what ``status()`` takes."""
+        """Return what a scrape at the pace of Prometheus takes (ms of CPU, the median), how much of that is the look at
+        every series, and what ``status()`` takes."""
         views = self.endpoint._views
         views.metrics()
         metrics = views._metrics
@@ -146,7 +146,7 @@ class Served(Shown):
 
 
 def scan_paths(symbols: Sequence[str]) -> list[str]:
-    """What an old scanner asks of every symbol: twelve requests."""
+    """Return what an old scanner requests of every symbol: twelve requests."""
     found = []
     for symbol in symbols:
         of = f"symbol={quote(symbol)}"
@@ -179,7 +179,7 @@ def _throughput(
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """The endpoint's process on one core, whoever asks on the other one, with the exchange."""
+    """Measure with the endpoint's process on one core, and the requesting process and the exchange on the other."""
     section, scan = "The endpoint: klines?limit=300", f"A scan of {symbols} symbols through the endpoint"
     seconds = 3.0 if quick else 10.0
     with (

@@ -1,4 +1,4 @@
-"""Closed candles as events: from the merge to the callback, and how soon after the turn all symbols are there."""
+"""Closed candles as events: from the merge to the callback, and how soon after the turn all symbols have come."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def _add(report: Report, section: str, case: str, found: dict[str, Any], soonest
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Turns of every symbol: all have traded, likewise while 5,000 frames/s come in, and some are quiet.
+    """Measure turns of every symbol: where all have traded, the same while 5,000 frames/s come in, and where some are
+    quiet.
 
     A candle without trades is final when REST shows it so, which is 5 s after its close.
     """
@@ -111,12 +112,12 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
         for symbol in quiet:
             ex.silence(symbol)
         _until_before_turn(ex, 1.0)
-        ours.call("turn")  # in its minute they have traded
+        ours.call("turn")  # they have traded in its minute
         _add(report, section, f"{QUIET} are quiet", ours.call("turn"), None)
         for symbol in quiet:
             ex.silence(symbol, on=False)
         _trade_everything(ex)
-        # At the end: what it has sent contradicts what the market sends after it.
+        # This comes last: what it has sent contradicts what the market sends after it.
         found = under_flood(ex, 8.0 + GRACE, lambda: ours.call("turn"))
         _add(report, section, "all have traded, at 5,000 frames/s", found, 2.5)
     report.show(section)

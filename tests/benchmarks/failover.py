@@ -1,4 +1,5 @@
-"""Collectors, stores and networks that die in front of a reader: how long it goes without them, and what it costs."""
+"""Collectors, stores and networks that fail while a reader reads: how long it goes without them, and what that
+costs."""
 
 from __future__ import annotations
 
@@ -79,7 +80,7 @@ class Reader:
         self._seen = Seen(time.monotonic())
         self._lock = threading.Lock()  # guards _seen
         self._stop = threading.Event()
-        # Of symbols by what time they had been traded, their book had changed, and their candle had begun.
+        # For each symbol, when it had last traded, its book had changed, and its candle had begun.
         self._truth: dict[str, tuple[float, float, float]] = {}
         self._looked_up = self._dm.symbols[0]
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_up, self._read_on)]
@@ -102,7 +103,7 @@ class Reader:
         self._dm.close()
 
     def begin(self) -> None:
-        """Count from now on."""
+        """Start to count now."""
         now = time.monotonic()
         with self._lock:
             self._seen = Seen(now, answered=now, served=now)
@@ -151,7 +152,7 @@ class Reader:
         return int(self._dm.get_stats()["rest_calls"])
 
     def _look_up(self) -> None:
-        """Ask the exchange itself; it may be behind its own clock, so nothing can be said of ages."""
+        """Query the exchange itself; it may be behind its own clock, so nothing can be said about ages."""
         base, generator = f"{self._dm.config.fapi_base}/fapi/v1", random.Random(4)
         with web.Session() as session:
             session.trust_env = False
@@ -173,7 +174,7 @@ class Reader:
 
 
 def _collect(pipe: Connection, config: Mapping[str, Any], symbols: Sequence[str], *, cold: bool) -> None:
-    """Be a collector until SIGTERM, as the command is."""
+    """Run a collector until SIGTERM, as the command does."""
     ends = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ends.set())
     settings = Config(**config)
@@ -200,7 +201,7 @@ class Collectors:
         self._running: list[Any] = []
 
     def start(self, *, cold: bool = False, **changes: Any) -> Any:
-        """Start one; return when it is ready, or stands by where it is cold."""
+        """Start one; return when it is ready, or stands by if it is cold."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (theirs, {**self._config, **changes}, self._symbols)
@@ -231,8 +232,8 @@ class Scene:
         self._behind = 0.0
 
     def case(self, name: str, disturb: Callable[[], float | None], target: str) -> None:
-        """Disturb something and wait until the store serves all reads; ``disturb`` returns from when on it can, where
-        that is not when it began."""
+        """Disturb something and wait until the store serves all reads; ``disturb`` returns the time from which it can,
+        unless that is when it began."""
         with _memory(self._server) as most:
             self._reader.call("begin")
             self._behind = 0.0
@@ -269,7 +270,7 @@ class Scene:
 
 @contextmanager
 def _memory(server: StoreServer) -> Iterator[list[float]]:
-    """Look at the server's memory until the end of the block; yield the most so far, MB."""
+    """Watch the server's memory until the end of the block; yield the most so far, MB."""
     most, stop = [0.0], threading.Event()
 
     def look() -> None:
@@ -290,7 +291,7 @@ def _memory(server: StoreServer) -> Iterator[list[float]]:
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Leaders that end, die and are stopped, and stores and networks that are away for a while."""
+    """Measure leaders that end, die and are stopped, and stores and networks that are away for a while."""
     section = f"Fail-over in front of a reader, {symbols} symbols × {len(INTERVALS)} intervals"
     with ExitStack() as stack:
         server = stack.enter_context(StoreServer("valkey", port=free_port()))

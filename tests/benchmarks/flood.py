@@ -1,8 +1,9 @@
 """Floods subscribed streams with fresh copies of real frames: a control that the embedded exchange is given here.
 
-The market makes as many frames as a market does. To load a client with any rate, the newest frame of each stream
-becomes a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update ids,
-kline events that agree with the trades sent before them. An exchange started with ``extensions=EXTENSION`` can flood.
+The simulated market makes only as many frames as a real one. To load a client at any rate, the newest frame of each
+stream becomes a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update
+ids, and kline events that agree with the trades sent before them. An exchange started with ``extensions=EXTENSION`` can
+flood.
 """
 
 from __future__ import annotations
@@ -56,18 +57,18 @@ class Source:
 
     @property
     def kind(self) -> str:
-        """Its kind."""
+        """Return its kind."""
         return kind_of(self.frame.stream)
 
     def share(self, mix: Mapping[str, float]) -> str:
-        """What it is called in a mix: its name after the symbol ("depth20@100ms") where that is there, else its
+        """Return its name in a mix: the part after the symbol ("depth20@100ms") where the mix has that, else its
         kind."""
         rest = self.frame.stream.partition("@")[2]
         return rest if rest in mix else self.kind
 
     @property
     def symbol(self) -> str:
-        """The lower-case symbol of its name."""
+        """Return the lower-case symbol of its name."""
         return self.frame.stream.partition("@")[0]
 
 
@@ -84,7 +85,7 @@ def _numbers(payload: str) -> dict[str, int]:
 
 
 class Part:
-    """The share of one connection in a round: templates, and the numbers that go into them."""
+    """The part of a round for one connection: templates, and the numbers that go into them."""
 
     def __init__(self) -> None:
         self.positions: list[int] = []
@@ -97,7 +98,7 @@ class Part:
         self._sizes: list[int] = []
 
     def add(self, position: int, kind: str, template: str, values: list[Value]) -> None:
-        """The next template."""
+        """Add the next template."""
         self.positions.append(position)
         self.kinds.append(kind)
         self._templates.append(template.encode())
@@ -119,7 +120,7 @@ class Part:
             self._sizes.append(len(frame))
 
     def render(self, first: int, last: int, turn: int, now: int) -> tuple[bytes, list[int]]:
-        """The frames ``first`` to ``last`` (exclusive) of round ``turn`` in one piece, and the size of each."""
+        """Return the frames ``first`` to ``last`` (exclusive) of round ``turn`` in one piece, and the size of each."""
         flat = self._values[self._offsets[first] : self._offsets[last]]
         values = tuple([base + added * turn + timed * now for base, added, timed in flat])
         data = b"".join(self._texts[first:last]) % values
@@ -168,7 +169,7 @@ class Round:
             part.measure(0, now)
 
     def finals(self, turn: int, now: int) -> list[Source]:
-        """The last events of the candles that are over at ``now``, when ``turn`` rounds have been sent."""
+        """Return the last events of the candles that are over at ``now``, when ``turn`` rounds have been sent."""
         found = []
         for source in self._sources:
             if source.kind != "kline" or not self._uses[source.frame.stream]:
@@ -184,7 +185,8 @@ class Round:
         return found
 
     def _candle(self, source: Source) -> tuple[int, int, int]:
-        """When the candle of a kline stream opened, when the next one does, and its trades at the round's begin."""
+        """Return when the candle of a kline stream opened, when the next one does, and its trades at the start of the
+        round."""
         numbers = _numbers(source.frame.payload)
         interval = source.frame.stream.partition("@kline_")[2]
         opened = floor_open(interval, self._now)
@@ -268,7 +270,7 @@ class Round:
 
 
 def _caught_up(sources: list[Source], now: int) -> tuple[list[Source], list[Source]]:
-    """The sources with every trade stream as far as its symbol's klines, and the trades that brought it there.
+    """Return the sources with every trade stream as far as its symbol's klines, and the trades that brought it there.
 
     A kline event goes out before the trade it contains: copies that started from both would never meet.
     """
@@ -335,14 +337,14 @@ class Flood:
         self._bytes = 0
 
     def continues(self, connections: list[StreamConnection], mix: Mapping[str, float] | None) -> bool:
-        """Whether a flood over ``connections`` with ``mix`` is this one going on."""
+        """Return whether a flood over ``connections`` with ``mix`` continues this one."""
         return connections == self._connections and mix == self._asked
 
     def _make(self) -> Round:
         return Round(self._sources, len(self._connections), self._mix, self._now(), self._generator)
 
     async def run(self, frames_per_second: float | None, seconds: float) -> dict[str, Any]:
-        """Send for ``seconds``, or until a connection has closed; what was sent. Run again, it goes on."""
+        """Send for ``seconds``, or until a connection has closed; return what was sent. Another run continues."""
         self._forget()
         begun = time.monotonic()
         while self._prelude:
@@ -380,7 +382,7 @@ class Flood:
                 await asyncio.sleep(_DRAIN_TICK)
 
     async def _at_rate(self, rate: float, end: float) -> int:
-        """What a full socket keeps back is not made up for, but counted."""
+        """Send at this rate; return how many frames full sockets have held back, which are not made up for."""
         last = time.monotonic()
         owed = 0.0
         held_back = 0
@@ -397,7 +399,7 @@ class Flood:
         return held_back
 
     def _send(self, count: int) -> None:
-        """The next ``count`` frames of the round, each on its connection."""
+        """Send the next ``count`` frames of the round, each on its connection."""
         now = self._now()
         while count > 0:
             last = min(self._position + count, self._round.size)
@@ -411,7 +413,7 @@ class Flood:
             if last == self._round.size:
                 self._position = 0
                 self._turn += 1
-                # Between rounds every id has been used equally often, so that a new round goes on where this ends.
+                # Between rounds every id has been used equally often, so a new round continues where this one ends.
                 if now >= self._round.turn:
                     for source in self._round.finals(self._turn, now):
                         self._send_one(source)
@@ -477,15 +479,16 @@ async def flood(
 ) -> dict[str, Any]:
     """Flood the open connections on ``route`` (None: all) for ``seconds``; block until it is over.
 
-    ``frames_per_second`` in all, or None: as fast as the sockets take them. The frames are copies of the newest real
-    frame of each subscribed stream, with fresh event and open times and ids that go on without a hole; ``E`` is
-    exchange time at the moment of sending. ``mix``: shares by kind or by name after the symbol ("depth20@100ms",
-    which then does not count for its kind), by default 47 % klines, 30 % books, 22 % trades, 1 % mark prices; kinds
-    without a subscription leave their share to the others. Streams that have had no frame yet are left out.
+    ``frames_per_second`` is the rate in all, or None for as fast as the sockets take them. The frames are copies of the
+    newest real frame of each subscribed stream, with fresh event and open times and ids that continue without a hole;
+    ``E`` is exchange time at the moment of sending. ``mix``: shares by kind or by name after the symbol
+    ("depth20@100ms", which then does not count for its kind), by default 47 % klines, 30 % books, 22 % trades, 1 % mark
+    prices; kinds without a subscription leave their share to the others. Streams that have had no frame yet are left
+    out.
 
     From then on the market no longer sends to these connections, and its REST knows nothing of the flood: a benchmark
-    is the last thing to do with a client. (Another flood over the same connections with the same mix goes on where
-    the one before ended; another mix needs new connections.) ValueError when there is nothing to send.
+    is the last thing to do with a client. (Another flood over the same connections with the same mix goes on where the
+    one before ended; another mix needs new connections.) ValueError when there is nothing to send.
     """
     if frames_per_second is not None and frames_per_second <= 0:
         raise ValueError("frames_per_second must be above 0")

@@ -1,4 +1,4 @@
-"""The house before and after: an older checkout and this one, measured by the same program in one run.
+"""The code before and after: an older checkout and this one, measured by the same program in one run.
 
 What is counted in the source is counted by the same rules in both; what is measured is measured in a process of each
 checkout, one after the other, on an exchange of this one.
@@ -32,7 +32,7 @@ PATIENCE = 900.0
 
 
 def measure(report: Report, *, quick: bool, symbols: int, base: Path | None = None, suites: bool = False) -> None:
-    """Both checkouts beside each other, as figures and as a table for a Markdown page."""
+    """Measure both checkouts side by side, as figures and as a table for a Markdown page."""
     if base is None:
         report.note("house left out: --base names no older checkout")
         return
@@ -55,7 +55,7 @@ def measure(report: Report, *, quick: bool, symbols: int, base: Path | None = No
 
 
 def table(before: Mapping[str, float], now: Mapping[str, float]) -> str:
-    """Both columns and their ratio as a Markdown table; a figure that one of them lacks is a dash."""
+    """Return both columns and their ratio as a Markdown table; a figure that one of them lacks is a dash."""
     lines = ["| what | before | now | now ÷ before |", "|---|---|---|---|"]
     for what in dict.fromkeys((*before, *now)):
         pair = [before.get(what), now.get(what)]
@@ -69,7 +69,7 @@ def table(before: Mapping[str, float], now: Mapping[str, float]) -> str:
 
 
 def counted(tree: Path) -> dict[str, float]:
-    """What can be counted in the source of a checkout."""
+    """Return what can be counted in the source of a checkout."""
     sources = {path: path.read_text("utf-8") for path in library(tree)}
     lines = {path: text.count("\n") for path, text in sources.items()}
     without = [path for path in sources if path.relative_to(tree).parts[1] != "cli"]
@@ -84,19 +84,19 @@ def counted(tree: Path) -> dict[str, float]:
 
 
 def library(tree: Path) -> Iterator[Path]:
-    """The modules of the library in a checkout."""
+    """Yield the modules of the library in a checkout."""
     for path in sorted((tree / "ats_sync").rglob("*.py")):
         if path.relative_to(tree).parts[1] not in ASIDE:
             yield path
 
 
 def name_of(tree: Path, path: Path) -> str:
-    """The dotted name of a module of a checkout."""
+    """Return the dotted name of a module in a checkout."""
     return ".".join(path.relative_to(tree).with_suffix("").parts)
 
 
 def branches_on_kind(sources: Mapping[str, str]) -> list[str]:
-    """Places (``module:line``) at which it makes a difference of which kind some data is, outside of the registry.
+    """Return the places (``module:line``) outside the registry where the kind of some data makes a difference.
 
     Comparisons with a kind or with a constant that is made of kinds; choices between two kinds; patterns; tests for the
     class of a series; tables from kinds to what is done with them.
@@ -133,7 +133,7 @@ def _branches(node: ast.expr | ast.pattern, constants: set[str]) -> bool:
 
 
 def _kinds(node: ast.AST, constants: set[str]) -> bool:
-    """Whether a kind is named in it, by itself or by a constant."""
+    """Return whether a kind is named in it, directly or by a constant."""
     for each in ast.walk(node):
         if isinstance(each, ast.Attribute) and ast.unparse(each.value).rpartition(".")[2] == "Kind":
             return True
@@ -169,7 +169,7 @@ def _probed(ex: SimulatedExchange, tree: Path, *, quick: bool) -> dict[str, floa
 
 
 def _suite(report: Report, tree: Path) -> float:
-    """Seconds that its tests take, all of them, as its README runs them."""
+    """Return the seconds that all its tests take, as its README runs them."""
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],

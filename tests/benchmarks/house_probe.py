@@ -45,7 +45,7 @@ def spot(dm: DataManager, symbol: str) -> None:
 
 
 def scan(dm: DataManager) -> tuple[float, float]:
-    """Everything of every symbol: ms, and ms of CPU."""
+    """Read everything of every symbol; return ms, and ms of CPU."""
     begun, cpu = time.perf_counter(), time.thread_time()
     for symbol in dm.symbols:
         for interval in INTERVALS:
@@ -71,7 +71,7 @@ def ready(dm: DataManager) -> None:
 
 
 def p50(dm: DataManager, read: Callable[[str, str], object], times: int) -> float:
-    """µs of a read of a symbol and an interval at random."""
+    """Return the µs of a read of a random symbol and interval."""
     generator = random.Random(5)
     taken = []
     for _ in range(times):
@@ -98,7 +98,7 @@ class Trace:
                 self.events.setdefault(name, []).append((event, module))
 
     def of(self, caller: bool) -> dict[str, float]:
-        """Calls, modules, and how often one module gave way to another."""
+        """Return calls, modules, and how often control passed from one module to another."""
         traces = [events for name, events in self.events.items() if (name == "MainThread") is caller]
         return {
             "calls": sum(event == "call" for events in traces for event, _ in events),
@@ -110,7 +110,7 @@ class Trace:
 
 
 def traced(trace: Trace, read: Callable[[], object], times: int = 7) -> tuple[dict[str, float], dict[str, float]]:
-    """What :meth:`Trace.of` finds for a read in the caller's thread and in the others: medians."""
+    """Return what :meth:`Trace.of` finds for a read in the caller's thread and in the others, as medians."""
     found: tuple[list[dict[str, float]], list[dict[str, float]]] = ([], [])
     for _ in range(times):
         trace.events = {}

@@ -1,4 +1,4 @@
-"""CPU time a frame, from the socket to the value that a read would find."""
+"""CPU time per frame, from the socket to the value that a read would find."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ settings and whole books."""
 
 
 def exchange(symbols: int, *, tls: bool = False, **options: Any) -> SimulatedExchange:
-    """An exchange in a process of its own, on the core of the producer, whose limits are no obstacle."""
+    """Run an exchange in a process of its own, on the core of the producer, with limits that are not an obstacle."""
     made = SimulatedExchange(symbols, seed=7, tls=tls, **{"send_buffer": 64 << 20, "extensions": EXTENSION, **options})
     pin(made.pid, PRODUCER)
     return made
 
 
 def settings(ex: SimulatedExchange, **overrides: Any) -> dict[str, Any]:
-    """The settings of a manager on that exchange, to be handed to a child."""
+    """Return the settings of a manager on that exchange, to pass to a child."""
     return {
         "fapi_base": ex.fapi_url,
         "spot_base": ex.spot_url,
@@ -63,7 +63,7 @@ GENEROUS: dict[str, Any] = {"futures_weight_limit": 10**6, "spot_weight_limit": 
 
 
 def streams(symbols: Sequence[str], mix: str) -> dict[str, list[str]]:
-    """What a client of this mix subscribes to, by route."""
+    """Return what a client of this mix subscribes to, by route."""
     names = [symbol.lower() for symbol in symbols]
     market = [f"{name}@kline_{interval}" for name in names for interval in INTERVALS]
     market += [f"{name}@aggTrade" for name in names]
@@ -75,7 +75,7 @@ TIMES = 3
 
 
 def cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, seconds: float) -> tuple[float, float]:
-    """``(µs of CPU a frame, frames a second)`` of a client under a flood: the median of three."""
+    """Return ``(µs of CPU per frame, frames per second)`` of a client under a flood, the median of three."""
     measured = sorted(_cost(ex, client, mix, rate, seconds / TIMES) for _ in range(TIMES))
     return measured[TIMES // 2]
 
@@ -96,7 +96,7 @@ def _cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, se
 
 
 def settle(client: Child, expected: int) -> None:
-    """Until what was sent has been taken, or nothing more comes (or not all of it, since it came with a reconnect)."""
+    """Wait until what was sent has been received, or nothing more comes (after a reconnect, not everything does)."""
     before, progress = -1, time.monotonic()
     ends = progress + PATIENCE
     while (now := client.cpu()[1]) < expected and time.monotonic() < min(progress + SILENCE, ends):
@@ -106,7 +106,7 @@ def settle(client: Child, expected: int) -> None:
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Ours and the others, both mixes, plain and TLS, flat out and at a rate."""
+    """Measure ours and the others, with both mixes, plain and over TLS, flat out and at a rate."""
     seconds = 1.5 if quick else 6.0
     for tls in (False, True):
         for mix in ("depth20", "diffs"):
@@ -143,7 +143,7 @@ def _ours(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: 
     for drain in (None, 0.0) if quick else (None, 0.0, 0.005):
         other = {} if drain is None else {"drain_interval": drain}
         config = settings(ex, warmup_klines=2, max_trades=100, **other, **GENEROUS)
-        # What is asked while warming up is no part of what a frame costs.
+        # The requests of the warm-up are not part of what a frame costs.
         with child(Ours, config=config, symbols=ex.symbols, deep_books=mix == "diffs", wait_for_trades=True) as client:
             subject = OURS if drain is None else f"{OURS}, {drained(drain)}"
             if drain is None:
@@ -155,7 +155,7 @@ def _ours(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: 
 
 
 def add_ratios(report: Report, section: str, *, tls: bool, mix: str) -> None:
-    """Add how many times each of the quickest ways ours costs, at a rate and flat out."""
+    """Add how many times as much as each of the quickest methods ours costs, at a rate and flat out."""
     for case in (FLAT_OUT, AT_RATE):
         for other in (FLOOR, PICOWS, RUST):
             report.ratio(section, case, OURS, other, MOST.get((tls, case, other)) if mix == "depth20" else None)

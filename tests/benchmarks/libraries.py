@@ -17,19 +17,20 @@ QUIET = 2.0
 
 
 class _Library(Rival):
-    """Ready when streams have come and no new one has for a while: what they acknowledge, they keep to themselves."""
+    """It is ready when streams have come and no new one has for a while, since these libraries do not show what was
+    acknowledged."""
 
     def __init__(self, base: str, streams: Streams, ca_file: str | None, rest: str) -> None:
         super().__init__(base, streams, ca_file, rest)
         if ca_file:
-            # This process is the benchmark's own; none of these takes an authority as an argument everywhere.
+            # This process is the benchmark's own; none of these libraries takes an authority as an argument everywhere.
             os.environ["SSL_CERT_FILE"] = ca_file
         self.seen: set[str] = set()
         self.taken = 0
         self.prepare()
 
     def prepare(self) -> None:
-        """Import what is needed, so that a lack is told at once."""
+        """Import what is needed, so that a missing package is reported at once."""
 
     def start(self) -> None:
         threading.Thread(target=self._guarded, args=("",), daemon=True).start()
@@ -52,7 +53,7 @@ class _Library(Rival):
                 self._errors.append(error)
 
     def follow(self) -> None:
-        """Connect, subscribe and hold what comes until the end."""
+        """Connect, subscribe and keep what comes until the end."""
         raise NotImplementedError
 
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
@@ -115,7 +116,7 @@ class Unicorn(_Library):
         for names in self.streams.values():
             channels = dict.fromkeys(name.partition("@")[2] for name in names if not name.startswith("!"))
             markets = dict.fromkeys(name.partition("@")[0] for name in names if not name.startswith("!"))
-            for channel in channels:  # a stream of it takes 200 subscriptions at most
+            for channel in channels:  # one of its streams takes 200 subscriptions at most
                 self._manager.create_stream([channel], list(markets))
             for name in names:
                 if name.startswith("!"):

@@ -1,4 +1,4 @@
-"""The cores, the child processes and the clocks that the measurements run on.
+"""The cores, the child processes and the clocks that the measurements use.
 
 Only processes that a benchmark has started itself are pinned.
 """
@@ -26,7 +26,7 @@ _PATIENCE = 600.0
 
 
 def pin(pid: int, core: int) -> bool:
-    """Keep a process that a benchmark has started on one core; whether that could be done."""
+    """Keep a process that a benchmark has started on one core; return whether that was possible."""
     if not hasattr(os, "sched_setaffinity"):
         return False
     cores = sorted(os.sched_getaffinity(0))
@@ -37,7 +37,7 @@ def pin(pid: int, core: int) -> bool:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells it."""
+    """Return the processor's name, as far as the system reports it."""
     try:
         with open("/proc/cpuinfo") as lines:
             for line in lines:
@@ -49,7 +49,7 @@ def processor() -> str:
 
 
 def description() -> str:
-    """Interpreter and machine in one line."""
+    """Return interpreter and machine in one line."""
     return (
         f"{platform.python_implementation()} {platform.python_version()}, {platform.system()}, "
         f"{os.cpu_count()} cores, {processor()}"
@@ -57,12 +57,13 @@ def description() -> str:
 
 
 def load() -> float:
-    """How many threads of this machine ran or waited for a core in the last minute, on average (0 where unknown)."""
+    """Return how many threads of this machine ran or waited for a core in the last minute, on average (0 where
+    unknown)."""
     return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
 
 
 def memory_mb() -> float:
-    """Resident memory of this process, MB (the most it ever had where the system tells no more)."""
+    """Return the resident memory of this process, MB (its maximum so far where the system reports only that)."""
     try:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * resource.getpagesize() / 1e6
@@ -72,9 +73,10 @@ def memory_mb() -> float:
 
 
 def waited() -> float | None:
-    """Seconds for which the threads of this process have waited for a core so far, None where the system does not tell.
+    """Return the seconds for which the threads of this process have waited for a core so far, None where the system
+    does not report it.
 
-    Where that is much, other programs kept the cores busy, and what was measured is theirs as well.
+    Where that is a lot, other programs kept the cores busy and affected the measurement.
     """
     total = 0
     try:
@@ -90,8 +92,8 @@ def waited() -> float | None:
 
 
 def collected(times: int = 5) -> dict[str, float]:
-    """What a full garbage collection of this process takes (``ms`` of CPU, the median), and how many ``objects`` it
-    looks at."""
+    """Return what a full garbage collection of this process takes (``ms`` of CPU, the median), and how many ``objects``
+    it examines."""
     gc.collect()
     taken = []
     for _ in range(times):
@@ -105,12 +107,12 @@ OURS = ("ats_sync", "compat", "tests", "__main__", "__mp_main__")
 
 
 def others(modules: Iterable[str]) -> list[str]:
-    """Of the names of modules those that are neither the library's nor the benchmark's own."""
+    """Return those names of modules that are neither the library's nor the benchmark's own."""
     return sorted(name for name in modules if name.partition(".")[0] not in OURS)
 
 
 def collected_without(modules: Sequence[str]) -> dict[str, float]:
-    """What :func:`collected` finds in a new process that has imported these modules and nothing of ours."""
+    """Return what :func:`collected` finds in a new process that has imported these modules and nothing of ours."""
     root = Path(__file__).parents[2]
     code = f"from {__name__} import import_and_collect; import_and_collect()"
     done = subprocess.run(
@@ -124,12 +126,12 @@ def collected_without(modules: Sequence[str]) -> dict[str, float]:
 
 
 def import_and_collect() -> None:
-    """The other side of :func:`collected_without`."""
+    """Run the child's side of :func:`collected_without`."""
     for name in json.load(sys.stdin):
         try:
             importlib.import_module(name)
         except ImportError:
-            continue  # a name that another module has put there for itself
+            continue  # a name that another module has added for itself
     print(json.dumps(collected()))
 
 
@@ -140,10 +142,10 @@ class Client(Protocol):
         """Return when everything is subscribed."""
 
     def frames(self) -> int:
-        """Frames whose values are held so far."""
+        """Return how many frames' values are kept so far."""
 
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
-        """Anything else the benchmark wants of it."""
+        """Do anything else that the benchmark needs."""
 
     def close(self) -> None: ...
 
@@ -194,12 +196,12 @@ class Child:
         return self._pipe.recv()
 
     def call(self, name: str, **options: Any) -> Any:
-        """What the client answers to a call; one that names its ``seconds`` may take so much longer."""
+        """Return what the client answers to a call; one that names its ``seconds`` may take that much longer."""
         self._pipe.send((name, options))
         return self._receive(_PATIENCE + float(options.get("seconds", 0.0)))
 
     def cpu(self) -> tuple[float, int]:
-        """``(CPU seconds so far, frames so far)`` of the child."""
+        """Return ``(CPU seconds so far, frames so far)`` of the child."""
         self._pipe.send(("cpu", {}))
         seconds, frames = self._receive()
         return float(seconds), int(frames)
@@ -219,7 +221,7 @@ class Child:
 
 @contextmanager
 def child(make: Callable[..., Client], core: int | None = CONSUMER, **arguments: Any) -> Iterator[Child]:
-    """A client in a process of its own, ended at the end."""
+    """Run a client in a process of its own until the end of the block."""
     made = Child(make, core, **arguments)
     try:
         yield made

@@ -1,9 +1,9 @@
-"""How long the weight makes a start and a repair take, counted on virtual time: nothing of it depends on the machine.
+"""How long a start and a repair take because of the weight, on virtual time: nothing of it depends on the machine.
 
-The dispatcher and the budget are those of a manager, whose requests take 200 ms each. The exchange counts by
-the UTC clock minute and reports it, as measured on 2026-10-07; "no reports" is the same without the header, and so the
-budget as it was before it read more than other programs' use from it. "Dictated" is who knows to the millisecond when
-a minute turns, keeps to the same share, and keeps nothing for a repair that may come.
+The dispatcher and the budget are those of a manager, whose requests take 200 ms each. The exchange counts by the UTC
+clock minute and reports it, as measured on 2026-10-07; "no reports" is the same without the header, and so the budget
+as it was before it read more than other programs' use from it. "Dictated" is a client that knows to the millisecond
+when a minute begins, keeps to the same share, and reserves nothing for a repair that may come.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LATEST = 900_000
 
 
 class Dictated(Budget):
-    """A budget that is told when minutes turn: what may be used of one is whole with it."""
+    """A budget that knows when minutes begin: the whole share is available with each new one."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -100,7 +100,7 @@ class Start:
             self.now = until
 
     def _moment(self) -> Moment:
-        # After an answer about the time the exchange's clock is known as well as the way took.
+        # After an answer about the time, the exchange's clock is known to within the duration of the request.
         return Moment((self.now - MIDNIGHT) / 1000.0 + 1_000.0, self.now + ONE_WAY, True, ONE_WAY * 2)
 
     def _at(self, time: int, do: Callable[[], None]) -> None:
@@ -140,7 +140,7 @@ class Start:
 
 
 def shared_fetches() -> Iterable[Fetch]:
-    """What a start asks for besides its symbols."""
+    """Return what a start requests in addition to its symbols."""
     for kind, request in (
         (Kind.CLOCK, endpoints.time()),
         (Kind.LISTINGS, endpoints.exchange_info()),
@@ -170,7 +170,7 @@ def start_of(symbols: int, *, trades: bool) -> list[Fetch]:
 
 
 def repair_of(symbols: int) -> list[Fetch]:
-    """After an outage in which no candle closed: the open candles, and the trades that were missed."""
+    """Return what follows an outage in which no candle closed: the open candles, and the trades that were missed."""
     return [*candles_of(symbols, Cause.REPAIR, 2), *trades_of(symbols, Cause.REPAIR)]
 
 
@@ -198,7 +198,7 @@ MOST_TIMES, MOST_SECONDS = 1.1, 75.0
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """A start with and without trades, and a repair, from several seconds of the minute."""
+    """Measure a start with and without trades, and a repair, from several seconds of the minute."""
     section = "What the weight makes a start take, on virtual time at 200 ms a request"
     more = 5 * symbols // 2
     trades = f"{symbols} symbols × 4 intervals and trades"

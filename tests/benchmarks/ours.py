@@ -1,4 +1,4 @@
-"""The manager as a client of a benchmark, in a process of its own."""
+"""The manager as the client of a benchmark, in a process of its own."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Ours:
         self.config = Config(**config)
         self.dm = DataManager(symbols, INTERVALS, config=self.config)
         if lift_limits:
-            # No setting lifts these: of the real exchange's requests for open interest no more can be had.
+            # No setting lifts these: the real exchange allows no more requests for open interest.
             for bucket in (Bucket.OPEN_INTEREST, Bucket.FUNDING):
                 self.dm._life.budget.windows[bucket].limit = 10**6
         self._deep_books = deep_books
@@ -95,7 +95,7 @@ class Ours:
     # --- what is asked of it ------------------------------------------------------------------------
 
     def started(self) -> dict[str, float]:
-        """How long ``start()`` took, and the CPU time of it, seconds."""
+        """Return how long ``start()`` took, and its CPU time, seconds."""
         stats = self.dm.get_stats()
         return {
             "seconds": self.started_in,
@@ -104,12 +104,12 @@ class Ours:
         }
 
     def trades_left(self) -> int:
-        """How many symbols have fewer trades than are kept."""
+        """Return how many symbols have fewer trades than are kept."""
         most = self.config.max_trades
         return sum(len(series) < most for series in self.dm._life.store.of(TradeSeries))
 
     def read_times(self, seconds: float, names: Sequence[str] | None = None) -> dict[str, list[float]]:
-        """µs of each read, of symbols and intervals at random: ``{read: [each]}``."""
+        """Return the µs of each read of random symbols and intervals: ``{read: [each]}``."""
         dm, shaped = self.dm, self.dm.rest_shaped
         reads: dict[str, Callable[[str, str], object]] = {
             "get_klines 300": lambda symbol, interval: dm.get_klines(symbol, interval, 300),
@@ -151,7 +151,7 @@ class Ours:
         return taken
 
     def hot_read_times(self, times: int) -> dict[str, float]:
-        """Median µs of the same few series read again and again."""
+        """Return the median µs of the same few series read again and again."""
         dm, shaped = self.dm, self.dm.rest_shaped
         symbol = dm.symbols[0]
         reads: dict[str, Callable[[], object]] = {
@@ -161,7 +161,7 @@ class Ours:
         return {name: _median(read, times) for name, read in reads.items()}
 
     def table_times(self, times: int) -> dict[str, float]:
-        """The candles of one interval of every symbol, one by one and as a table: median ms of CPU."""
+        """Read the candles of one interval of every symbol, one by one and as a table; return the median ms of CPU."""
         dm = self.dm
         ways: dict[str, Callable[[], object]] = {
             "get_klines of each": lambda: [dm.get_klines(symbol, "1h", 300) for symbol in dm.symbols],
@@ -179,7 +179,8 @@ class Ours:
         return {name: statistics.median(each) for name, each in taken.items()}
 
     def book_lags(self, seconds: float) -> list[float]:
-        """How long (ms) after its event time each book of one symbol after the other was first seen by a reader."""
+        """Return how long (ms) after its event time each book of one symbol after the other was first seen by a
+        reader."""
         dm, end = self.dm, time.perf_counter() + seconds
         lags: list[float] = []
         symbols = itertools.cycle(dm.symbols)
@@ -194,8 +195,8 @@ class Ours:
         return lags
 
     def scan(self, times: int, prefetch: bool = False) -> dict[str, float]:
-        """Everything a scan reads of every symbol: best ms of ``times`` scans, by part and in all, and the median in
-        all. ``prefetch``: a reader of a shared store brings all of it at once."""
+        """Read everything that a scan reads of every symbol; return the best ms of ``times`` scans, by part and in all,
+        and the median in all. With ``prefetch`` a reader of a shared store fetches all of it at once."""
         best: dict[str, float] = {}
         each = []
         requests = self._requests("read")
@@ -217,7 +218,7 @@ class Ours:
         return best
 
     def scans(self, times: int) -> list[dict[str, float]]:
-        """The same of each scan since the start, in ms of CPU."""
+        """Return the same for each scan since the start, in ms of CPU."""
         return [self._scan(time.thread_time) for _ in range(times)]
 
     def _scan(self, clock: Callable[[], float] = time.perf_counter) -> dict[str, float]:
@@ -244,10 +245,10 @@ class Ours:
         return {name: seconds * 1e3 for name, seconds in took.items()}
 
     def lag(self, seconds: float, busy: bool) -> dict[str, Any]:
-        """How long (ms) after its event time each batch's first and last frame could be read.
+        """Return how long (ms) after its event time each batch's first and last frame could be read.
 
-        The exchange runs on this machine's clock. ``busy``: another thread scans meanwhile; how fast that goes is
-        told in loops a second.
+        The exchange runs on this machine's clock. With ``busy`` another thread scans meanwhile; its speed is reported
+        in loops a second.
         """
         lags: list[float] = []
         computing = _Computing(self.dm)
@@ -265,7 +266,8 @@ class Ours:
 
     @contextmanager
     def _lags_go_to(self, add: Callable[[float], object]) -> Iterator[None]:
-        """Meanwhile ``add`` gets the lag (ms) of the first and the last frame of each batch, once they can be read."""
+        """Call ``add`` meanwhile with the lag (ms) of the first and the last frame of each batch, once they can be
+        read."""
         store: Any = self.dm._life.store
         honest = store.ingest
 
@@ -284,8 +286,8 @@ class Ours:
             del store.ingest
 
     def endure(self, seconds: float, pace: float) -> dict[str, Any]:
-        """For ``seconds``, a scan of everything each ``pace`` seconds: lags (ms), the scans (ms) and the requests they
-        have caused, reconnects, memory (MB) after each scan, and the cores that were used, scans included."""
+        """For ``seconds``, scan everything every ``pace`` seconds; return lags (ms), the scans (ms) and the requests
+        they have caused, reconnects, memory (MB) after each scan, and the cores that were used, scans included."""
         lags = Distribution(0.1, 10_000.0)
         scans: list[float] = []
         memory: list[float] = []
@@ -313,7 +315,7 @@ class Ours:
         }
 
     def stays_live(self, seconds: float) -> dict[str, Any]:
-        """What shows after ``seconds`` in which nobody reads, and the requests that a scan causes then."""
+        """Return what can be seen after ``seconds`` in which nobody reads, and the requests that a scan then causes."""
         before = self.dm.get_stats()
         threading.Event().wait(seconds)
         status = self.dm.status()
@@ -332,11 +334,11 @@ class Ours:
         }
 
     def lost(self) -> dict[str, Any]:
-        """Frames that were dropped since the start, by cause."""
+        """Return the frames that were dropped since the start, by cause."""
         return {"dropped": dict(self.dm.get_stats()["ws_dropped"])}
 
     def compute(self, seconds: float) -> float:
-        """Loops a second of a thread that computes while nobody reads."""
+        """Return the loops a second of a thread that computes while nobody reads."""
         computing = _Computing(self.dm)
         computing.start()
         threading.Event().wait(0.1)
@@ -347,8 +349,8 @@ class Ours:
         return rate
 
     def scan_each_minute(self, minutes: float, pace: float = 60.0) -> list[dict[str, float]]:
-        """Everything of every symbol, prefetched, again and again: of each scan how long it took (s), how old (s) the
-        oldest book was, and how many requests it has caused."""
+        """Read everything of every symbol, prefetched, again and again; return how long each scan took (s), how old (s)
+        its oldest book was, and how many requests it has caused."""
         found: list[dict[str, float]] = []
         ends = time.monotonic() + minutes * 60.0
         pause = threading.Event()
@@ -365,7 +367,8 @@ class Ours:
         return found
 
     def prefetched_candles(self, rows: int) -> dict[str, float]:
-        """Candles of every symbol and interval, brought in one round trip: ms, of CPU, and requests caused."""
+        """Read the candles of every symbol and interval in one round trip; return ms, ms of CPU, and the requests
+        caused."""
         requests, begun, cpu = self._requests("read"), time.perf_counter(), time.thread_time()
         self.dm.prefetch()
         for symbol in self.dm.symbols:
@@ -378,11 +381,11 @@ class Ours:
         }
 
     def resident(self) -> float:
-        """MB of this process now."""
+        """Return the MB of this process now."""
         return machine.memory_mb()
 
     def memory(self) -> dict[str, float]:
-        """MB of this process, before the manager was made, now, and after everything was read."""
+        """Return the MB of this process before the manager was made, now, and after everything was read."""
         found = {"before": self._before, "warm": machine.memory_mb()}
         self._scan()
         found["after a scan"] = machine.memory_mb()
@@ -395,7 +398,7 @@ class Ours:
         return found
 
     def collection(self) -> dict[str, Any]:
-        """A full garbage collection of this process, and the modules in it that are not ours."""
+        """Measure a full garbage collection of this process; return it with the modules in it that are not ours."""
         return {"all": machine.collected(), "modules": machine.others(sys.modules)}
 
 

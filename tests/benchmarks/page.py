@@ -78,7 +78,7 @@ class Viewer:
 
 @contextmanager
 def viewers(url: str, count: int) -> Iterator[list[Viewer]]:
-    """So many viewers, which end with the endpoint."""
+    """Yield this many viewers, which end with the endpoint."""
     made = [Viewer(url) for _ in range(count)]
     threading.Event().wait(3.0)
     yield made
@@ -93,7 +93,7 @@ def cost(ours: Child, seconds: float) -> tuple[float, float]:
 
 
 def answers(url: str, seconds: float) -> list[float]:
-    """Ask for candles again and again; return how long each answer took (ms)."""
+    """Request candles again and again; return how long each answer took (ms)."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     taken: list[float] = []
@@ -108,7 +108,7 @@ def answers(url: str, seconds: float) -> list[float]:
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """The market's own frames, everything live."""
+    """Measure with the market's own frames while everything is live."""
     section = "The page"
     seconds = 10.0 if quick else 60.0
     with (

@@ -1,4 +1,4 @@
-"""The exchange's measured peak over TLS, minutes long, with a scan of everything each ten seconds."""
+"""The exchange's measured peak over TLS for minutes, with a scan of everything every ten seconds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ MOST_GROWTH = 2.0
 
 
 def measure(report: Report, *, quick: bool, symbols: int, minutes: float | None = None) -> None:
-    """Lag, reconnects, what was lost, and memory, of ``minutes`` (by default 2, or a half) at the peak's rate."""
+    """Measure lag, reconnects, what was lost, and memory during ``minutes`` (by default 2, or a half) at the rate of
+    the peak."""
     seconds = 60.0 * (minutes if minutes is not None else 0.5 if quick else 2.0)
     section = f"Peak: {PEAK:,.0f} frames/s over TLS for {seconds / 60:.1f} min, a scan each {PACE:.0f} s"
     with (
@@ -28,7 +29,7 @@ def measure(report: Report, *, quick: bool, symbols: int, minutes: float | None 
         child(Ours, config=settings(ex, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
     ):
         ours.call("scan", times=2)
-        # From now on the market itself sends nothing, so that what is taken can be compared with what was sent.
+        # From now on the market itself sends nothing, so that what is received can be compared with what was sent.
         frames = ours.cpu()[1]
         first = flood(ex, None, RATE, 0.5, mix=MIXES["depth20"])
         settle(ours, frames + first.frames)
@@ -68,7 +69,7 @@ def measure(report: Report, *, quick: bool, symbols: int, minutes: float | None 
 
 
 def _each_minute(samples: list[float]) -> list[tuple[float, float]]:
-    """``(minutes, MB)`` of the sample at each full minute, and of the last."""
+    """Return ``(minutes, MB)`` of the sample at each full minute, and of the last one."""
     each = round(60.0 / PACE)
     found = [((at + 1) / each, value) for at, value in enumerate(samples) if (at + 1) % each == 0]
     last = (len(samples) / each, samples[-1])

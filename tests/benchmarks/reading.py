@@ -36,7 +36,7 @@ def _config(ex: SimulatedExchange, drain: float, **overrides: Any) -> dict[str, 
 
 
 def under_flood(ex: SimulatedExchange, seconds: float, work: Callable[[], T], mix: str = "depth20") -> T:
-    """What ``work`` returns, done while the exchange floods."""
+    """Return what ``work`` returns, called while the exchange floods."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -61,7 +61,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
-    """Each read by itself, and everything that a scan reads."""
+    """Measure each read by itself, and everything that a scan reads."""
     seconds = 3.0 if quick else 10.0
     with exchange(symbols, **UNLIMITED) as ex:
         floor = _floor(ex, seconds)
@@ -88,7 +88,8 @@ def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _floor(ex: SimulatedExchange, seconds: float) -> float:
-    """µs of CPU a frame of the floor at 5,000 frames/s on this machine, which says how fast it is just now."""
+    """Return the µs of CPU per frame of the floor at 5,000 frames/s on this machine, which shows how fast it is at the
+    moment."""
     wanted = streams(ex.symbols, "depth20")
     with child(RIVALS[FLOOR], base=ex.fstream_url, streams=wanted, ca_file=ex.ca_file, rest=ex.fapi_url) as client:
         return cost(ex, client, "depth20", RATE, seconds)[0]
@@ -141,7 +142,7 @@ def _scans(
 
 
 def measure_lag(report: Report, *, quick: bool, symbols: int) -> None:
-    """From the event time to visible, with and without a thread that computes."""
+    """Measure from the event time to visibility, with and without a thread that computes."""
     seconds = 2.0 if quick else 6.0
     section = "Lag from the exchange's event to visible, at 5,000 frames/s: ms"
     for drain in (0.02, 0.0) if quick else (0.02, 0.0, 0.005):
@@ -182,7 +183,7 @@ def _collection(report: Report, section: str, every: Mapping[str, float], withou
 
 
 def measure_memory(report: Report, *, quick: bool, symbols: int) -> None:
-    """200 × 4 × 500 candles, books, 1000 trades and 300 rows of open interest a symbol."""
+    """Measure 200 × 4 × 500 candles, books, 1000 trades and 300 rows of open interest per symbol."""
     section = f"Memory with {symbols} symbols"
     with (
         exchange(symbols, **UNLIMITED) as ex,

@@ -71,19 +71,19 @@ class Report:
         return max(values) / min(values)
 
     def note(self, text: str) -> None:
-        """Something that was left out, and why."""
+        """Print something that was left out, and why."""
         self.notes.append(text)
         print(f"  ({text})", flush=True)
 
     def value(self, section: str, case: str, subject: str) -> float | None:
-        """A figure that was added before."""
+        """Return a figure that was added before."""
         for figure in self.figures:
             if (figure.section, figure.case, figure.subject) == (section, case, subject):
                 return figure.value
         return None
 
     def show(self, section: str) -> None:
-        """Print a section. Others are shown with how many times ours they take."""
+        """Print a section. Other clients are shown with their multiple of ours."""
         own = [figure for figure in self.figures if figure.section == section]
         if not own:
             return

@@ -1,4 +1,4 @@
-"""A start with rows on disk beside one without: seconds and request weight, and what the files cost."""
+"""A start with rows on disk compared with one without: seconds and request weight, and what the files cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WATCHED = 30.0
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Where no candle has closed meanwhile, and where one of every interval has."""
+    """The cases are that no candle has closed meanwhile, and that one of every interval has."""
     count = symbols // 4 if quick else symbols
     cases = {"no candle has closed": "2026-11-25T10:01:00", "15m, 1h, 4h have closed": "2026-11-25T11:56:00"}
     for what, begun in cases.items():
@@ -32,7 +32,7 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _measure(report: Report, case: str, count: int, begun: datetime, *, quick: bool) -> None:
-    """A cold start, a close, five minutes of the exchange's time, and a start with what was kept."""
+    """Measure a cold start, a close, five minutes of the exchange's time, and a start with what was kept."""
     section = SECTION
     with tempfile.TemporaryDirectory() as kept, prepared(count, latency=LATENCY, start=begun, **UNLIMITED) as ex:
         config = settings(ex, state_dir=kept, **GENEROUS)
@@ -72,7 +72,7 @@ def _weight(ex: SimulatedExchange) -> float:
 
 
 def _go_on(ex: SimulatedExchange, seconds: float) -> None:
-    """Let the exchange's time pass, with its market."""
+    """Let the exchange's time pass, and its market with it."""
     ex.jump_clock(round(seconds * 1000))
     deadline = time.monotonic() + 120.0
     pause = threading.Event()

@@ -1,4 +1,4 @@
-"""Other ways to hold the latest value of every stream, from the naive to the quickest.
+"""Other ways to keep the latest value of every stream, from the naive to the quickest.
 
 Each is a :class:`~tests.benchmarks.machine.Client`. ``streams`` are names by route. What is not installed raises
 ImportError when it is made.
@@ -28,7 +28,7 @@ Loads = Callable[[bytes], Any]
 
 
 def messages(names: Sequence[str]) -> list[str]:
-    """The SUBSCRIBE messages for these streams."""
+    """Return the SUBSCRIBE messages for these streams."""
     return [
         json.dumps({"method": "SUBSCRIBE", "params": names[first : first + BATCH], "id": first + 1})
         for first in range(0, len(names), BATCH)
@@ -36,7 +36,7 @@ def messages(names: Sequence[str]) -> list[str]:
 
 
 def quickest_loads() -> Loads:
-    """orjson's, where it is installed."""
+    """Return the decoder of orjson, where it is installed."""
     try:
         loads: Loads = importlib.import_module("orjson").loads
     except ImportError:
@@ -45,7 +45,7 @@ def quickest_loads() -> Loads:
 
 
 class Rival(ABC):
-    """One thread a route; ``count`` is by route, so that no two threads add to one number."""
+    """A client with one thread per route; ``count`` is by route, so that no two threads add to the same number."""
 
     def __init__(self, base: str, streams: Streams, ca_file: str | None, rest: str) -> None:
         self.base = base
@@ -83,7 +83,7 @@ class Rival(ABC):
         """Connect, subscribe and hold what comes until the end."""
 
     def take(self, route: str, message: Any) -> None:
-        """Hold a decoded message."""
+        """Keep a decoded message."""
         name = message.get("stream")
         if name is None:
             self.replies += 1
@@ -102,7 +102,7 @@ class Rival(ABC):
 
 
 class Naive(Rival):
-    """WebSocketApp with a callback that decodes by json."""
+    """WebSocketApp with a callback that decodes with json."""
 
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
         import websocket
@@ -119,7 +119,7 @@ class Naive(Rival):
 
 
 class RecvDataFrame(Rival):
-    """websocket-client's recv_data_frame in a loop, decoded by orjson."""
+    """websocket-client's recv_data_frame in a loop, decoded with orjson."""
 
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
         import websocket
@@ -136,7 +136,8 @@ class RecvDataFrame(Rival):
 
 
 class WebsocketRs(Rival):
-    """websocket-rs' synchronous client in a loop, decoded by orjson: a protocol in Rust behind a blocking ``recv``."""
+    """The synchronous client of websocket-rs in a loop, decoded with orjson: a protocol in Rust behind a blocking
+    ``recv``."""
 
     def start(self) -> None:
         self._connect = importlib.import_module("websocket_rs.sync.client").connect
@@ -156,9 +157,9 @@ class WebsocketRs(Rival):
 
 
 class Floor(Rival):
-    """What pure Python cannot do without: receive much at once, split the frames, keep the bytes of each stream.
+    """The minimum that pure Python has to do: receive much at once, split the frames, keep the bytes of each stream.
 
-    No check of anything, no control frame answered: a bound, not a client.
+    It checks nothing and answers no control frame: it is a bound, not a client.
     """
 
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
@@ -210,7 +211,7 @@ class Floor(Rival):
 
 
 class _Looped(Rival):
-    """An asyncio client: all routes in one loop of one thread."""
+    """An asyncio client: all routes share one loop on one thread."""
 
     def start(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -218,7 +219,7 @@ class _Looped(Rival):
         super().start()
 
     def prepare(self) -> None:
-        """Import what is needed, so that a lack is told at once."""
+        """Import what is needed, so that a missing package is reported at once."""
 
     def _guarded(self, route: str) -> None:
         if route != next(iter(self.streams)):

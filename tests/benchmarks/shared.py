@@ -27,7 +27,7 @@ MOST_RATIO = {"one by one": 2.0, "prefetched": 1.3}
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """The collector's overhead a frame, and a reader beside it: lag, single reads, scans, memory."""
+    """Measure the collector's overhead per frame, and a reader beside it: lag, single reads, scans, memory."""
     seconds = 3.0 if quick else 9.0
     with StoreServer("valkey") as server, exchange(symbols, **UNLIMITED) as ex:
         warm: dict[str, Any] = {"warmup_klines": 2, "max_trades": 100}
@@ -57,8 +57,8 @@ def _reader(report: Report, ex: Any, server: StoreServer, seconds: float, *, qui
         child(Ours, core=PRODUCER, config=config, symbols=ex.symbols, wait_for_trades=True) as reader,
     ):
         report.add(section, "start", f"{OURS}: ready", reader.call("started")["seconds"] * 1e3, "ms", 500.0)
-        # Before any flood: the frames of one are ahead of those that come after it, so that the collector takes its
-        # streams for dead for a while, and nothing is served from them then, here or there.
+        # This comes before any flood, whose frames are ahead of those that follow: the collector then takes its streams
+        # for dead for a while, and neither it nor a reader serves anything from them.
         _scans(report, section, server, collector, reader, 2 if quick else 5)
         lags = under_flood(ex, seconds + 0.5, lambda: reader.call("book_lags", seconds=seconds))
         for name, value in (("p50", statistics.median(lags)), ("p99", percentile(lags, 0.99))):
@@ -115,7 +115,7 @@ READERS = 20
 
 
 def measure_readers(report: Report, *, quick: bool, symbols: int) -> None:
-    """Many readers that scan everything once a minute beside one collector."""
+    """Measure many readers that scan everything once a minute beside one collector."""
     section = f"{READERS} readers, each scanning {symbols} symbols once a minute"
     with StoreServer("valkey") as server, SimulatedExchange(symbols, seed=7, **UNLIMITED) as ex, ExitStack() as stack:
         config = settings(ex, shared=server.url, **GENEROUS)
@@ -136,7 +136,7 @@ SHARED_OUT = 800
 
 
 def measure_shards(report: Report, *, quick: bool, symbols: int) -> None:
-    """Two collectors that share four times as many symbols."""
+    """Measure two collectors that share four times as many symbols."""
     count = symbols * SHARED_OUT // 200
     section = f"{count} symbols on two collectors"
     with StoreServer("valkey") as server, SimulatedExchange(count, seed=7, **UNLIMITED) as ex, ExitStack() as stack:

@@ -20,7 +20,7 @@ def test_a_percentile_is_that_of_the_values_to_within_a_step(values: list[float]
     assert exact - 1e-6 <= found <= exact + 0.5 + 1e-6
 
 
-def test_what_is_too_small_or_too_great_is_counted_at_the_ends() -> None:
+def test_values_that_are_too_small_or_too_great_are_counted_at_the_ends() -> None:
     found = Distribution.of(1.0, 10.0, [-5.0, 1e9])
     assert found.total == 2
     assert found.percentile(0.5) == 1.0

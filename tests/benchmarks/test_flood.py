@@ -21,7 +21,7 @@ MARKS = "!markPrice@arr@1s"
 
 
 def messages(data: bytes) -> list[Any]:
-    """The messages of server frames of at most 64 kB."""
+    """Return the messages of server frames of at most 64 kB."""
     found = []
     while data:
         size, begin = data[1], 2
@@ -123,7 +123,7 @@ def test_nothing_to_send_is_an_error(ex: SimulatedExchange) -> None:
         assert all(result.by_kind == {"aggTrade": result.frames} for result in sent)
         ids = [client.data("btcusdt@aggTrade")["a"] for _ in range(sum(result.frames for result in sent))]
         assert ids == list(range(ids[-1] - len(ids) + 1, ids[-1] + 1))
-        # Afterwards the market keeps silent there.
+        # Afterwards the market stays silent there.
         until(lambda: client.is_silent(0.3))
 
 
@@ -156,7 +156,7 @@ def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None
             before = seen[name][-3]["k"]
             assert last["k"]["L"] - before["L"] == last["k"]["n"] - before["n"] >= 0
         assert not any(event["k"]["x"] for event in seen[names[2]])
-        # What has come is what it says it has sent, the last events of the two candles included.
+        # What has come is what the flood says it has sent, including the last events of the two candles.
         count = sum(map(len, seen.values()))
         [result] = results
         while count < result.frames + result.extra:

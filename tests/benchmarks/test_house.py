@@ -25,7 +25,7 @@ from .house import HERE, branches_on_kind, counted, library, table
         ("if LIMIT > 3: pass", 0),
     ],
 )
-def test_a_branch_on_kind_is_found_in_every_disguise(line: str, branches: int) -> None:
+def test_a_branch_on_kind_is_found_in_every_form(line: str, branches: int) -> None:
     sources = {
         "ats_sync.feeds": "CLOCK = Key(Kind.CLOCK)\nLISTINGS = Key(Kind.LISTINGS)",
         "ats_sync.periods": "RATIOS = (Kind.A, Kind.B)\nLIMIT = 5",
@@ -60,7 +60,7 @@ def test_the_library_of_this_checkout_is_found() -> None:
     assert len(names) > 100
 
 
-def test_the_table_says_how_many_times_what_was_before() -> None:
+def test_the_table_shows_the_ratio_to_the_earlier_figure() -> None:
     before = {"lines": 12_793.0, "branches": 97.0, "gone": 1.0, "p50, µs": 0.0}
     now = {"lines": 25_586.0, "branches": 9.7, "p50, µs": 2.0, "new": 3.0}
     assert table(before, now).splitlines()[2:] == [

@@ -39,7 +39,7 @@ def test_both_ratios_are_in_the_json_with_their_targets(report: Report) -> None:
 
 
 @pytest.mark.parametrize(("tls", "mix"), [(False, "depth20"), (True, "diffs")])
-def test_without_tls_and_with_full_books_they_are_figures_alone(report: Report, tls: bool, mix: str) -> None:
+def test_without_tls_and_with_full_books_only_the_figures_are_reported(report: Report, tls: bool, mix: str) -> None:
     add_ratios(report, SECTION, tls=tls, mix=mix)
     assert [target for _, target, _ in ratios(report).values()] == [None] * 4
 

@@ -1,4 +1,4 @@
-"""Warm-up at 200 ms a request, and what grows with the number of symbols (ratios between 50, 200 and 800 of them)."""
+"""Warm-up at 200 ms per request, and what grows with the number of symbols (ratios between 50, 200 and 800 of them)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ KLINES_WEIGHT = 2
 
 
 def prepared(symbols: int, **options: Any) -> SimulatedExchange:
-    """An exchange that has already made up the history it will be asked for, which is not what is measured."""
+    """Run an exchange that has already generated the history that will be requested, which is not to be measured."""
     ex = exchange(symbols, **options)
     for symbol in ex.symbols:
         for interval in INTERVALS:
@@ -33,13 +33,13 @@ def prepared(symbols: int, **options: Any) -> SimulatedExchange:
 
 
 def dictated(symbols: int) -> float:
-    """Seconds that the weight alone makes the candles of so many symbols take."""
+    """Return the seconds that the candles of this many symbols take because of the weight alone."""
     weight = symbols * len(INTERVALS) * KLINES_WEIGHT
     return math.floor((weight - 1) / (SHARE * LIMIT)) * WINDOW
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """As many symbols as a minute's weight allows, and more."""
+    """Measure as many symbols as a minute's weight allows, and more."""
     section = "Warm-up at 200 ms a request: until every read but that of trades is answered from memory"
     for count in (symbols,) if quick else (symbols, 5 * symbols // 2):
         with prepared(count, latency=LATENCY) as ex:
@@ -61,13 +61,13 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _into_a_new_minute(ex: SimulatedExchange) -> None:
-    """What was asked while preparing must not count."""
+    """Let a new minute begin, since what was requested while preparing must not count."""
     if ex.stats().fapi.used_weight:
         threading.Event().wait((60_000 - ex.now() % 60_000) / 1e3)
 
 
 def _one_after_another(report: Report, section: str, symbols: int) -> None:
-    """The naive way, of which a few requests tell the rest."""
+    """Measure the naive method, of which a few requests show the rest."""
     import requests
 
     few = 20
@@ -91,7 +91,7 @@ STAYS_LIVE = 120.0
 
 
 def measure_growth(report: Report, *, quick: bool, symbols: int) -> None:
-    """A quarter of the symbols, all, and four times as many, with limits that are no obstacle."""
+    """Measure a quarter of the symbols, all, and four times as many, with limits that are not an obstacle."""
     section = "Growth with the number of symbols"
     seconds = 2.0 if quick else 6.0
     sizes = (symbols // 4, symbols, 4 * symbols)
@@ -122,10 +122,10 @@ def _size(count: int) -> str:
 
 
 def _grown_to(report: Report, section: str, count: int, usual: int, seconds: float, stays: float) -> None:
-    """The figures of one size; ``stays``: how long the largest is watched without a flood."""
+    """Measure one size; ``stays`` is how long the largest is watched without a flood."""
     who = _size(count)
     # With more symbols each trades less, and less than in proportion, since fewer trades then share a frame: the
-    # exchange must not be busier with them, or its own lag is measured.
+    # exchange must not get busier with more symbols, or its own lag would be measured.
     with (
         prepared(count, activity=1.0 if count <= usual else 0.4 * usual / count, **UNLIMITED) as ex,
         child(

@@ -35,7 +35,7 @@ def interrupts(*, ignored: bool = False) -> Iterator[None]:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """Kill a session leader and all processes of its session."""
+    """Kill a session leader and all processes in its session."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
@@ -44,7 +44,7 @@ def kill(process: subprocess.Popen[str]) -> None:
 def start(
     *arguments: str, env: Mapping[str, str] | None = None, ignores_interrupts: bool = False
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a Python program (its arguments as for the interpreter) until the end of the block at the latest."""
+    """Run a Python program (with arguments as for the interpreter) until the end of the block at the latest."""
     with interrupts(ignored=ignores_interrupts):
         process = subprocess.Popen(
             [sys.executable, *arguments],
@@ -56,7 +56,7 @@ def start(
             env=environment(env),
             start_new_session=True,
         )
-    # Reading its output has no bound of its own.
+    # Reading its output has no time-out of its own.
     too_late = threading.Timer(PATIENCE, kill, (process,))
     too_late.daemon = True
     too_late.start()

@@ -1,4 +1,4 @@
-"""Collectors of one host and the server that they share without being given any: it survives each of them."""
+"""Collectors of one host and the server that they share without being given one: it survives each of them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .test_embedded_store import run_id, servers, the_server, until_clean
 
 
 class Host:
-    """What one user of a host has: a temporary folder, a shell, collectors started in it with the same command."""
+    """What one user of a host has: a temporary folder, a shell, and collectors started in it with the same command."""
 
     def __init__(self, exchange: SimulatedExchange, temporary: Path) -> None:
         self.exchange = exchange
@@ -43,7 +43,7 @@ class Host:
 
     @contextmanager
     def collector(self, *more: str, line: str = "following") -> Iterator[subprocess.Popen[str]]:
-        """Run the command until the end of the block; begin once it has shown a line."""
+        """Run the command until the end of the block, which begins once it has printed a line."""
         command = ("-m", "ats_sync", "collect", "--intervals", "1m", "--symbols", ",".join(self.exchange.symbols))
         with start(*command, *more, env=self.environment) as process:
             until_line(process, line)
@@ -51,7 +51,7 @@ class Host:
 
     @property
     def folder(self) -> Path:
-        """The one folder that the collectors have made."""
+        """Return the one folder that the collectors have made."""
         (found,) = self._temporary.glob(f"ats-sync-{os.getuid()}/*")
         return found
 
@@ -83,7 +83,7 @@ def disturbed(watcher: Watcher, disturb: Callable[[], object], what: str) -> Non
     show(f"{what}: served from the store again {quiet_again(watcher, since):.1f} s after the first request")
 
 
-def test_the_server_survives_whoever_dies_in_front_of_a_reader(host: Host) -> None:
+def test_the_server_survives_the_death_of_any_process_while_a_reader_reads(host: Host) -> None:
     """The starter is killed, then the server; a leader is succeeded by one that takes over, ends by SIGTERM, and is
     succeeded by a hot one, then by a cold one. Every command is the same but for its role. The last one ends it all."""
     with ExitStack() as stack:
@@ -122,10 +122,11 @@ def test_the_server_survives_whoever_dies_in_front_of_a_reader(host: Host) -> No
     until_clean(host.folder)
 
 
-def test_a_cold_one_leaves_the_lease_to_those_who_need_no_warm_up(
+def test_a_cold_standby_leaves_the_lease_to_those_that_need_no_warm_up(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Where a hot one takes over, where the store is away, and where it comes back empty and the leader goes on."""
+    """This holds where a hot one takes over, where the store is away, and where it comes back empty and the leader goes
+    on."""
     at = [0.0]
     monkeypatch.setattr(collect, "time", SimpleNamespace(monotonic=lambda: at[0]))
     with StoreServer() as server, closing(SharedStore(server.url)) as store:
@@ -170,8 +171,8 @@ def test_a_cold_one_leaves_the_lease_to_those_who_need_no_warm_up(
     assert "does not answer" in away
 
 
-def test_where_the_line_it_prints_was_pasted_the_next_one_uses_the_server_too(host: Host) -> None:
-    """And so keeps it after the first one has gone."""
+def test_a_collector_started_where_the_printed_line_was_pasted_uses_the_server_too(host: Host) -> None:
+    """It keeps the server after the first one has gone."""
     with host.collector(line="leads") as first:
         host.environment["ATS_SYNC_SHARED"] = host.url
         with host.collector() as second:
@@ -184,7 +185,7 @@ def test_where_the_line_it_prints_was_pasted_the_next_one_uses_the_server_too(ho
     until_clean(host.folder)
 
 
-def test_with_a_state_dir_server_and_rows_are_there_and_the_successor_keeps_both(host: Host) -> None:
+def test_with_a_state_dir_the_server_and_the_rows_are_in_it_and_the_successor_keeps_both(host: Host) -> None:
     folder = Path(tempfile.mkdtemp(prefix="ats-state-"))
     try:
         with (
@@ -220,12 +221,12 @@ def is_locked(file: Path) -> bool:
         return False
 
 
-def test_a_folder_that_belongs_to_others_is_one_sentence(
+def test_a_folder_that_belongs_to_others_is_refused_in_one_sentence(
     host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, value in host.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(tempfile, "tempdir", None)  # so it is looked up again
+    monkeypatch.setattr(tempfile, "tempdir", None)  # so the temporary folder is looked up again
     base = Path(host.environment["TMPDIR"]) / f"ats-sync-{os.getuid()}"
     base.mkdir()
     base.chmod(0o777)

@@ -16,7 +16,7 @@ from .command import run
 
 
 def figures(out: str) -> dict[str, list[str]]:
-    """The table: the figures of each line, by its name (that of the repeated scan's lines with a 2)."""
+    """Return the table as the figures of each line by its name (lines of the repeated scan have a 2 in theirs)."""
     table = out[out.index("Side by side") :]
     found: dict[str, list[str]] = {}
     for line in table.splitlines()[1:]:
@@ -34,7 +34,7 @@ def test_side_by_side_on_its_own_exchange() -> None:
     shown = figures(out)
     # Each call is one request by REST alone; two of the eight perpetuals have no spot pair, which costs two refusals.
     assert shown["requests"][0] == "96"
-    # (A poll that is due just then is not the scan's.)
+    # (A poll that happens to be due then does not belong to the scan.)
     alone, managed = shown["requests 2"]
     assert (alone, managed.partition(" + ")[0]) == ("96", "0")
     # 3 × 2 for candles, 5 for the book, 5 × 1, for each symbol.

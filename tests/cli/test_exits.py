@@ -1,5 +1,5 @@
-"""The command's own errors; and Ctrl-C and SIGTERM end each command: its exit status, nothing on stderr, and no process
-left."""
+"""The command's own errors; and how Ctrl-C and SIGTERM end each command: with its exit status, nothing on stderr, and
+no process left."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ COMMANDS = {
 """For each command, arguments with which it keeps running, and a line it shows while it works."""
 
 
-# (SIGTERM is an interrupt with another exit status, so that one of the two shows what each command does at the end.)
+# (SIGTERM is an interrupt with another exit status, so one of the two is enough to show what each command does at the
+# end.)
 @pytest.mark.parametrize(
     ("command", "number"),
     [
@@ -69,7 +70,7 @@ def test_a_signal_ends_a_recording_with_whole_lines(number: signal.Signals, tmp_
 
 
 def test_where_interrupts_are_ignored_sigterm_ends_it() -> None:
-    """As under nohup, or in the background of a shell script."""
+    """This is so under nohup, or in the background of a shell script."""
     with start("-m", "ats_sync", "simulate", "--symbols", "2", ignores_interrupts=True) as process:
         until_line(process, "Ctrl-C")
         process.send_signal(signal.SIGINT)
@@ -78,7 +79,7 @@ def test_where_interrupts_are_ignored_sigterm_ends_it() -> None:
         assert (code, err) == (128 + signal.SIGTERM, "")
 
 
-def test_a_second_sigterm_does_not_disturb_the_cleaning_up() -> None:
+def test_a_second_sigterm_does_not_disturb_the_clean_up() -> None:
     with start("-m", "ats_sync", "demo", "--symbols", "3", "--seconds", "60") as process:
         until_line(process, "3 symbols")
         process.send_signal(signal.SIGTERM)

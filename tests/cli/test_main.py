@@ -110,7 +110,8 @@ def test_the_module_runs_as_a_program_without_a_stack_trace() -> None:
 
 
 def test_the_console_script_is_the_module_as_a_program() -> None:
-    """What ``ats-sync`` runs, as installers write it; from ``setup.py``, since a checkout may not be installed."""
+    """This is what ``ats-sync`` runs, as installers write it; it comes from ``setup.py``, since a checkout may not be
+    installed."""
     named = re.search(r'"ats-sync = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text("utf-8"))
     assert named is not None
     module, function = named.groups()

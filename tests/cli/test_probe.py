@@ -22,7 +22,7 @@ from ats_sync.cli.probe import FACTS, MOST_WEIGHT, REQUESTS, SPOT_REQUESTS, Repl
 
 @pytest.fixture(scope="module")
 def probed() -> tuple[int, str, Seen]:
-    """Exit status, output and all that was seen of one run on the embedded exchange."""
+    """Exit status, output and everything that was seen in one run on the embedded exchange."""
     seen: list[Seen] = []
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         honest = probe.look
@@ -130,7 +130,7 @@ def reply(seen: Seen, name: str, **changed: Any) -> None:
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_changed_exchange_is_found_out(probed: tuple[int, str, Seen], change: str) -> None:
+def test_a_changed_exchange_is_noticed(probed: tuple[int, str, Seen], change: str) -> None:
     changed = copy.deepcopy(probed[2])
     name, make = CHANGES[change]
     make(changed)
@@ -206,7 +206,7 @@ def test_a_book_whose_time_does_not_fit_its_diffs_is_a_change(time: int, kept: b
     assert fact.check(seen)[0] is kept
 
 
-def test_all_of_it_stays_under_the_weight_that_it_promises() -> None:
+def test_a_run_stays_under_the_weight_that_it_promises() -> None:
     futures = sum(weight + 2 for _, _, weight in REQUESTS.values())
     spot = sum(4 * weight for _, _, weight in SPOT_REQUESTS.values())
     assert futures + spot < MOST_WEIGHT // 2

@@ -27,7 +27,7 @@ def frames(directory: Path) -> list[tuple[float, dict[str, Any]]]:
 
 
 def answers(path: Path) -> dict[str, Any]:
-    """The bodies by URL."""
+    """Return the bodies by URL."""
     found = [ANSWER.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines()]
     assert all(found)
     return {each[1]: json.loads(each[3]) for each in found if each}
@@ -117,7 +117,7 @@ def test_too_short_for_its_answers_is_a_failure(
     assert frames(tmp_path / "a")
 
 
-def test_a_connection_that_breaks_ends_it_and_keeps_what_came(
+def test_a_connection_that_breaks_ends_the_recording_and_keeps_what_came(
     at_exchange: SimulatedExchange, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_exchange.age_limit(1.5)
@@ -129,7 +129,7 @@ def test_a_connection_that_breaks_ends_it_and_keeps_what_came(
     assert frames(tmp_path / "a")
 
 
-def test_a_refused_stream_ends_it(
+def test_a_refused_stream_ends_the_recording(
     at_exchange: SimulatedExchange, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_exchange.handshake(451)

@@ -14,7 +14,8 @@ ROWS = 30
 
 
 def candles(*closes: float) -> list[list[float]]:
-    """Closed at 100 with a volume of 2, but for the last ones; the last closed one has a volume of 6."""
+    """Return candles that closed at 100 with a volume of 2, except the last ones; the last closed one has a volume of
+    6."""
     rows = [[0.0, 0.0, 0.0, 0.0, 100.0, 2.0] for _ in range(ROWS)]
     for row, close in zip(rows[-len(closes) :], closes, strict=True):
         row[4] = close
@@ -84,7 +85,7 @@ def test_a_symbol_with_everything() -> None:
     assert found.score == pytest.approx(found.trend + 0.5 * (found.slow_trend or 0) + 0.5 + 0.5)
 
 
-def test_what_cannot_be_known_is_none_and_cold_trades_are_not_requested() -> None:
+def test_unknown_values_are_none_and_trades_that_are_not_in_memory_are_not_requested() -> None:
     market = Market()
     (found,) = Scanner(market).scan(["BUSDT"]).findings  # type: ignore[arg-type]
     assert (found.open_interest, found.basis, found.flow) == (None, None, None)

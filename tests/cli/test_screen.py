@@ -1,4 +1,4 @@
-"""What is shown on a terminal, and in plain lines elsewhere."""
+"""What is shown on a terminal, and as plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 def test_a_plain_table_has_its_columns_below_each_other() -> None:
     out = io.StringIO()
     Screen(out).table(TABLE)
-    # A Chinese character takes two places.
+    # A Chinese character takes two columns.
     assert out.getvalue() == "found\n  symbol        price\n  BTCUSDT       98000\n  币安人生USDT    0.1\n"
 
 
-def test_a_plain_table_without_heads() -> None:
+def test_a_plain_table_without_headings() -> None:
     out = io.StringIO()
     Screen(out).table(Table("figures", ("", ""), [("requests", "12"), ("weight", "1234")]))
     assert out.getvalue() == "figures\n  requests    12\n  weight    1234\n"

@@ -74,7 +74,9 @@ def test_a_reader_waits_for_a_collector_and_says_so_meanwhile(store: StoreServer
                 until_line(process, "reading 2 symbols")
                 until(lambda: get("/readyz").status_code == 200, what="ready")
                 status = get("/status").json()
-                assert status["requests_by_cause"]["read"] == 1, "that of the candles: the tickers are in the store"
+                assert status["requests_by_cause"]["read"] == 1, (
+                    "only that of the candles, since the tickers are in the store"
+                )
                 assert status["kinds"]["klines"]["series"] == {"live": 2}
                 assert status["shared"]["readers"] == 1
                 for symbol in busiest:

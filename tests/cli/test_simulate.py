@@ -14,7 +14,7 @@ from .command import finish, start, until_line
 
 
 def five_free_ports() -> int:
-    """A port that is free, as are the four after it."""
+    """Return a port that is free, as are the four after it."""
     for _ in range(50):
         with socket.create_server(("127.0.0.1", 0)) as first:
             port: int = first.getsockname()[1]

@@ -53,7 +53,7 @@ def whole(at: float) -> dict[str, Any]:
     return message(at, symbols=["BTCUSDT", "1000PEPEUSDT", "NEWUSDT", "ABCUSDT"], rows=rows)
 
 
-def test_changes_are_merged_and_a_whole_begins_again() -> None:
+def test_changes_are_merged_and_a_whole_state_replaces_everything() -> None:
     model = Model()
     assert model.is_old(0.0)
     model.take(whole(1.0), now=10.0)
@@ -140,7 +140,7 @@ def test_piped_it_prints_one_status_and_ends(endpoint: Endpoint, capsys: pytest.
         out = capsys.readouterr().out
         return out if out.startswith("LIVE since") else None
 
-    # (That a viewer has gone is noticed when there is something to show it.)
+    # (It is only noticed that a viewer has gone when there is something to show.)
     lines = until(shown, what="a live state", every=1.0).splitlines()
     assert "You may trade on this data" in lines[0]
     assert [line for line in lines if re.match(r" +klines +6 live, oldest", line)]
@@ -156,7 +156,7 @@ def refusal(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return output.err
 
 
-def test_what_cannot_be_shown_is_one_sentence(
+def test_what_cannot_be_shown_is_reported_in_one_sentence(
     endpoint: Endpoint, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ATS_SYNC_TOKEN", raising=False)
@@ -200,12 +200,12 @@ class Terminal:
             )
 
     def read(self) -> None:
-        """Take what has been written meanwhile."""
+        """Read what has been written meanwhile."""
         while select.select([self._ours], [], [], 0.05)[0]:
             self.out += os.read(self._ours, 65536)
 
     def screen(self) -> str:
-        """The newest whole screen, without colours."""
+        """Return the newest whole screen, without colours."""
         self.read()
         newest = self.out[self.out.rfind(b"\x1b[H") :].decode("utf-8", "replace")
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", newest)
@@ -226,7 +226,7 @@ class Terminal:
         return self.process.returncode
 
     def is_as_before(self) -> bool:
-        """Whether the terminal's mode is what it was."""
+        """Return whether the terminal's mode is what it was."""
         return termios.tcgetattr(self._theirs) == self.before
 
     def close(self) -> None:
@@ -282,7 +282,7 @@ def test_a_signal_ends_it_without_a_trace(endpoint: Endpoint, number: signal.Sig
         assert b"Traceback" not in shown.out
 
 
-def test_an_endpoint_that_closes_is_old_data_until_it_is_back(manager: DataManager) -> None:
+def test_data_counts_as_old_while_the_endpoint_is_closed(manager: DataManager) -> None:
     first = Endpoint(manager, port=0).start()
     port = int(first.url.rpartition(":")[2])
     with terminal("top", "--url", first.url) as shown:

@@ -1,4 +1,4 @@
-"""The shim without a manager, on recorded answers, and with one, on the embedded exchange."""
+"""The shim without a manager on recorded answers, and with one on the embedded exchange."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STRANGER = "SOLUSDT"
 
 @pytest.fixture(autouse=True)
 def no_autostart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in users' own tests: nothing starts by itself."""
+    """As in users' own tests, nothing starts by itself."""
     monkeypatch.setenv("ATS_SYNC_AUTOSTART", "0")
 
 
@@ -58,7 +58,7 @@ class Recorded:
             return None
 
     def sent(self) -> list[tuple[str, dict[str, str]]]:
-        """URL without its query, and the decoded query, of each request."""
+        """Return the URL without its query, and the decoded query, of each request."""
         found = []
         for call in self.mock.calls:
             parts = urlsplit(str(call.request.url))
@@ -68,7 +68,7 @@ class Recorded:
 
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorded]:
-    """No manager runs, the hosts are the real ones, and no thread of ours may start."""
+    """Recorded answers where no manager runs, the hosts are the real ones, and no thread of ours may start."""
     for name in ("BINANCE_FAPI_BASE", "BINANCE_SPOT_BASE", "BINANCE_FSTREAM_BASE", "BINANCE_SPOT_STREAM_BASE"):
         monkeypatch.delenv(name, raising=False)
     started: list[str] = []
@@ -114,7 +114,7 @@ def live(exchange: SimulatedExchange) -> Iterator[DataManager]:
 
 
 def _as_streamed(value: Any) -> Any:
-    """Leave out a book's update id and times: a change beyond the streamed levels advances them, and no frame tells."""
+    """Return a book without update id and times: a change beyond the streamed levels advances them without a frame."""
     if isinstance(value, dict) and "lastUpdateId" in value:
         return {name: part for name, part in value.items() if name in ("bids", "asks")}
     return value

@@ -62,7 +62,7 @@ OF_A_NEW_SYMBOL: tuple[Call, ...] = (
 
 
 def analyze(symbol: str, calls: Iterable[Call]) -> dict[str, str]:
-    """Make all calls for one symbol, as the old code did: each follows whatever became of the last.
+    """Make all calls for one symbol, as the old code did: each one follows even if the one before it failed.
 
     Return the errors, by call."""
     errors: dict[str, str] = {}
@@ -89,7 +89,7 @@ def scan(symbols: Iterable[str], threads: int, versions: Sequence[tuple[Call, ..
 
 
 def warm() -> dict[str, Any]:
-    """Return whether everything that was read is in memory by now and no request is waiting."""
+    """Return whether everything that was read is now in memory and no request is waiting."""
     status = get_data_manager().status()
     lacking = [f"{feed.symbol} {feed.kind}" for feed in status.feeds if feed.state.value in ("warming up", "degraded")]
     return {"warm": not lacking and not status.waiting_requests, "lacking": lacking[:5]}

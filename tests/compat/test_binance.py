@@ -285,7 +285,7 @@ class TestNames:
 
 
 def imported_anew() -> ModuleType:
-    """The module executed once more, beside the one that everybody uses."""
+    """Return the module, executed once more beside the one that everybody uses."""
     spec = importlib.util.find_spec("compat.binance")
     assert spec is not None
     assert spec.loader is not None
@@ -390,7 +390,9 @@ class TestErrors:
             (lambda: binance.get_open_interest_hist("BTCUSDT"), INTEREST, "funding_rate"),
         ],
     )
-    def test_another_shape_is_an_error(self, recorded: Recorded, read: Call, url: str, recording: str) -> None:
+    def test_an_answer_of_another_shape_is_an_error(
+        self, recorded: Recorded, read: Call, url: str, recording: str
+    ) -> None:
         recorded.answer(f"compat/{recording}", url)
         with pytest.raises(OSError, match=r"the answer is|the exchange sent") as caught:
             read()

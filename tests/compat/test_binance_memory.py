@@ -25,7 +25,7 @@ Rest = Callable[..., Any]
 
 
 def without_sending_time(book: dict[str, Any]) -> dict[str, Any]:
-    """A book but for ``E``: the moment at which this copy of it was sent."""
+    """Return a book without ``E``, the moment at which this copy of it was sent."""
     assert type(book["E"]) is int
     return {name: value for name, value in book.items() if name != "E"}
 
@@ -175,7 +175,7 @@ def is_rest(exchange: SimulatedExchange, read: Callable[[], Any], path: str, **p
 
 
 class TestRest:
-    """What is not in memory, or not in that depth."""
+    """Reads that are not in memory, or not to that depth."""
 
     def test_times(self, exchange: SimulatedExchange) -> None:
         end = exchange.now() - 7_200_000
@@ -328,7 +328,7 @@ class TestErrors:
             lambda: binance.get_ticker_24h(UNKNOWN),
         ],
     )
-    def test_of_an_unknown_symbol_are_the_exchange_s_own(self, live: DataManager, read: Callable[[], Any]) -> None:
+    def test_of_an_unknown_symbol_are_the_exchanges_own(self, live: DataManager, read: Callable[[], Any]) -> None:
         before = reads(live)
         with pytest.raises(OSError, match=r"400.*-1121"):
             read()
@@ -342,14 +342,14 @@ class TestErrors:
                 binance.get_spot_klines(symbol, "1h")
         assert reads(live) == before
 
-    def test_of_a_wrong_interval_are_the_exchange_s_own_and_follow_nothing(self, live: DataManager) -> None:
+    def test_of_a_wrong_interval_are_the_exchanges_own_and_follow_nothing(self, live: DataManager) -> None:
         with pytest.raises(OSError, match=r"400.*-1120"):
             binance.get_klines(BTC, "7m")
         with pytest.raises(OSError, match="400"):
             binance.get_open_interest_hist(BTC, "7h")
         assert {"7m", "7h"}.isdisjoint(feed.interval for feed in live.status().feeds)
 
-    def test_of_a_server_that_fails_hold_its_status(self, live: DataManager, exchange: SimulatedExchange) -> None:
+    def test_of_a_server_that_fails_contain_its_status(self, live: DataManager, exchange: SimulatedExchange) -> None:
         exchange.fail_rest("503", path="/fapi/v1/fundingRate")
         try:
             with pytest.raises(OSError, match="503"):
@@ -371,7 +371,9 @@ class TestOwnership:
             first.clear()
             assert read() == kept
 
-    def test_also_where_a_request_is_shared(self, live: DataManager, exchange: SimulatedExchange) -> None:
+    def test_a_result_belongs_to_its_caller_also_where_a_request_is_shared(
+        self, live: DataManager, exchange: SimulatedExchange
+    ) -> None:
         exchange.latency(0.5)
         found: list[Any] = []
 

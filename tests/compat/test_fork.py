@@ -194,7 +194,7 @@ def test_a_forked_child_answers_by_rest_and_says_what_that_costs(exchange: Simul
         assert "start()" in child["told"][0]
         again = child["again"]
         check_child(again)
-        assert again["told"] == [], "it is said once"
+        assert again["told"] == [], "it is logged once"
     own = told["children"][0]["own"]
     assert own == {"rows": 300, "read": 0, "engine": True, "symbols": ["BTCUSDT"], "left": []}
     assert told["parent"]["running"]
@@ -218,5 +218,5 @@ def test_the_workers_of_a_pool_that_forks(exchange: SimulatedExchange) -> None:
     assert told["left"] == []
 
 
-def test_a_child_of_a_process_that_ran_none_starts_its_own(exchange: SimulatedExchange) -> None:
+def test_a_child_of_a_process_without_a_manager_starts_its_own(exchange: SimulatedExchange) -> None:
     assert told_by(NOT_STARTED, exchange) == {"child": [300, True], "parent": False}

@@ -1,4 +1,4 @@
-"""Nothing but the import is changed: the first call starts the manager, and what is read is followed."""
+"""Only the import is changed: the first call starts the manager, and what is read is followed."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ STREAMED = {name for name in FUNCTIONS if not name.startswith(POLLED)}
 
 @pytest.mark.shared_threads
 class TestMemory:
-    """In order: one manager goes through a quiet time, the turn of an hour and the loss of its connections."""
+    """One manager goes, in this order, through a quiet time, the full hour and the loss of its connections."""
 
     def test_the_first_call_starts_the_manager_and_is_answered_by_rest(
         self, manager: DataManager, first_reads: dict[tuple[str, str], Any], exchange: SimulatedExchange
@@ -205,7 +205,7 @@ class TestMemory:
                 before = wire.count()
                 again = FUNCTIONS[name][0](symbol)
                 assert wire.count() == before or reads(manager)
-                # All but the newest rows are settled.
+                # All rows but the newest are settled.
                 assert again[:-1] == first_reads[name, symbol][-len(again) :][:-1]
         quiet = {symbol for symbol in exchange.symbols if symbol not in READ}
         for read, truth in FOR_ALL.values():
@@ -216,7 +216,7 @@ class TestMemory:
             else:
                 assert [each["symbol"] for each in mine] == [each["symbol"] for each in whole]
 
-    def test_reads_continue_without_a_request_at_the_turn_of_the_hour(
+    def test_reads_continue_without_a_request_at_the_full_hour(
         self, manager: DataManager, exchange: SimulatedExchange, wire: Wire
     ) -> None:
         assert exchange.settings.start is not None
@@ -242,7 +242,7 @@ class TestMemory:
         # Each scan reads twenty times, and on a busy machine the streams are sometimes late.
         assert reads(manager) - before < max(1, len(seen) // 10)
 
-    def test_every_function_gives_what_rest_has_after_the_turn(
+    def test_every_function_gives_what_rest_has_after_the_full_hour(
         self, manager: DataManager, exchange: SimulatedExchange, wire: Wire
     ) -> None:
         check_all(exchange, wire, STREAMED)
@@ -360,7 +360,7 @@ class TestBursts:
         with ThreadPoolExecutor(len(calls)) as pool:
             return list(pool.map(run, calls))
 
-    def test_twenty_first_callers_share_requests(self, fresh: None, exchange: SimulatedExchange) -> None:
+    def test_the_first_twenty_callers_share_requests(self, fresh: None, exchange: SimulatedExchange) -> None:
         exchange.latency(2.0)  # within which each of them has called, even on a busy machine
         seen = len(exchange.request_log())
         try:
@@ -380,7 +380,7 @@ class TestBursts:
         assert paths["/api/v3/ticker/price"] == 1
         asked = [each.params["limit"] for each in log if each.path == "/fapi/v1/klines"]
         assert asked[0] == "300"
-        assert len(asked) <= 2, "and the series' own, which may have been on its way to the queue as the answer came"
+        assert len(asked) <= 2, "and the series' own, which may have been on its way to the queue when the answer came"
 
     def test_callers_of_several_series_are_served_in_the_order_of_their_own(
         self, fresh: None, exchange: SimulatedExchange
@@ -417,7 +417,7 @@ class TestBursts:
         assert stats.max_weight <= 0.8 * 60
         served = [each for each in found if isinstance(each, list)]
         refused = [each for each in found if isinstance(each, RateLimited)]
-        # Whoever comes after an answer for the same symbol is told how old that is, as it is not live.
+        # A caller that comes after an answer for the same symbol learns how old that is, as it is not live.
         stale = [each for each in found if isinstance(each, StaleDataError) and isinstance(each.__cause__, RateLimited)]
         assert len(served) * 5 <= 2 * 0.8 * 60, "two callers share an answer"
         assert served

@@ -1,4 +1,4 @@
-"""Every REST answer recorded in October 2026, through the old functions: they return what was sent."""
+"""Every REST answer recorded in October 2026 through the old functions, which return what was sent."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_book(answers: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["funding_rate", "funding_rate_2019"])
-def test_rows_of_funding_are_given_as_they_are(answers: Any, name: str) -> None:
+def test_rows_of_funding_are_returned_as_they_are(answers: Any, name: str) -> None:
     rows = answers(name, "fundingRate")
     assert {row["rateType"] for row in rows} == {"Regular"}
     assert binance.get_funding_hist("BTCUSDT", 3) == rows

@@ -31,7 +31,7 @@ NO_PAIR = "HTTP 400, code -1121"
 
 
 class Scanner:
-    """The scanning process, and what the exchange saw of it."""
+    """The scanning process, and what the exchange has seen of it."""
 
     def __init__(self, exchange: SimulatedExchange) -> None:
         self.exchange = exchange
@@ -74,7 +74,7 @@ class Scanner:
             raise AssertionError(f"still lacking: {told}") from None
 
     def scan_from_memory(self, command: str = "scan") -> list[RequestRecord]:
-        """Scan until no read of a scan sends anything, and return what arrived during that one.
+        """Scan until no read of a scan sends anything; return what arrived during that scan.
 
         On a machine that is busy with other things the streams may lag at times, and then reads rightly ask REST.
         """
@@ -97,7 +97,7 @@ class Scanner:
         return self._errors.read()
 
     def end(self) -> None:
-        """Let it end by itself, and check that it ends well."""
+        """Let it end by itself, and check that it ends without an error."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
@@ -135,7 +135,7 @@ def scanner() -> Iterator[Scanner]:
 
 
 def confirms(record: RequestRecord) -> bool:
-    """Return whether it is of candles that are known but for the newest ones."""
+    """Return whether it is for candles that are known except for the newest ones."""
     return record.path in ("/fapi/v1/klines", "/api/v3/klines") and 0 < int(record.params.get("limit", 0)) <= 99
 
 
@@ -184,7 +184,7 @@ def test_the_first_scan_is_inside_the_budget_and_shares_requests(
         assert 0 < host.max_weight <= 0.8 * WEIGHT_LIMIT
     assert not [each for each in log if each.status not in (200, 0)], "what is known beforehand is not requested"
     paths = Counter(each.path for each in log)
-    # One answer for all symbols serves all 600 such calls; some are polled again in so long a time.
+    # One answer for all symbols serves all 600 such calls; some are polled again in that time.
     for path in ("/api/v3/ticker/price", "/fapi/v1/premiumIndex", "/fapi/v1/exchangeInfo"):
         assert paths[path] <= 10
     of_btc = [each for each in log if each.path == "/fapi/v1/klines" and each.params["symbol"] == "BTCUSDT"]
@@ -199,7 +199,7 @@ def test_the_first_scan_is_inside_the_budget_and_shares_requests(
     assert not {pair: count for pair, count in pairs.items() if count > 3}
 
 
-def test_from_the_second_scan_on_none_causes_a_request(
+def test_scans_cause_no_request_from_the_second_one_on(
     scanner: Scanner, first: tuple[Any, list[RequestRecord]]
 ) -> None:
     scanner.until_warm()
@@ -209,14 +209,18 @@ def test_from_the_second_scan_on_none_causes_a_request(
     assert not unexpected(told["errors"], scanner.exchange)
 
 
-def test_nor_for_symbols_listed_lately(scanner: Scanner, first: tuple[Any, list[RequestRecord]]) -> None:
+def test_scans_of_recently_listed_symbols_cause_no_request_either(
+    scanner: Scanner, first: tuple[Any, list[RequestRecord]]
+) -> None:
     told = scanner.ask("new")
     assert told["errors"] == []
     scanner.until_warm()
     assert all(map(documented, scanner.scan_from_memory("new")))
 
 
-def test_nor_after_the_turn_of_the_hour(scanner: Scanner, first: tuple[Any, list[RequestRecord]]) -> None:
+def test_scans_after_the_full_hour_cause_no_request_either(
+    scanner: Scanner, first: tuple[Any, list[RequestRecord]]
+) -> None:
     exchange = scanner.exchange
     assert exchange.settings.start is not None
     turn = exchange.settings.start + round(1000 * LEAD)

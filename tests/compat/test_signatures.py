@@ -1,4 +1,4 @@
-"""Old code relies on the names, the order and the defaults of the arguments."""
+"""The names, the order and the defaults of the arguments, on which old code relies."""
 
 from __future__ import annotations
 

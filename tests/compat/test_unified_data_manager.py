@@ -117,7 +117,7 @@ class TestReads:
 
         from_memory(live, scan)
 
-    def test_that_ask_rest_do_not_hold_up_the_loop(self, live: DataManager, exchange: SimulatedExchange) -> None:
+    def test_that_go_to_rest_do_not_hold_up_the_loop(self, live: DataManager, exchange: SimulatedExchange) -> None:
         manager = get_data_manager()
 
         async def main() -> list[str]:
@@ -146,7 +146,7 @@ class TestReads:
         rows = asyncio.run(get_data_manager().get_oi_history(QUIET, "4h", 5))
         assert [b["timestamp"] - a["timestamp"] for a, b in itertools.pairwise(rows)] == [4 * 3_600_000] * 4
 
-    def test_small_limits_shrink_nothing(self) -> None:
+    def test_small_limits_do_not_reduce_what_is_kept(self) -> None:
         manager = get_data_manager()
         for limit in (5, 300, 1, 300):
             assert len(run_on_the_loop(partial(manager.get_klines, QUIET, "1h", limit))) == limit

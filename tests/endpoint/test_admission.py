@@ -17,7 +17,7 @@ def test_loopback_needs_no_token(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.com", ""])
-def test_anything_else_does(host: str) -> None:
+def test_any_other_host_needs_a_token(host: str) -> None:
     with pytest.raises(ConfigError, match="token"):
         Admission(host, None)
     Admission(host, "a long secret")
@@ -30,7 +30,7 @@ def test_a_token_is_long_and_printable(token: str) -> None:
 
 
 @pytest.mark.parametrize(("unit", "status"), [("MICROSECOND", 400), ("millisecond", None), ("", None)])
-def test_times_in_another_unit_than_milliseconds_are_refused(unit: str, status: int | None) -> None:
+def test_times_in_units_other_than_milliseconds_are_refused(unit: str, status: int | None) -> None:
     refusal = Admission("127.0.0.1", None).refusal("GET", {"Host": "127.0.0.1", "X-MBX-TIME-UNIT": unit})
     assert (refusal.status if refusal is not None else None) == status
 
@@ -65,7 +65,7 @@ def test_the_token(authorization: str, admitted: bool) -> None:
     assert (refusal is None) is admitted
 
 
-def test_an_empty_key_is_none() -> None:
+def test_an_empty_key_counts_as_none() -> None:
     admission = Admission("127.0.0.1", None)
     assert admission.refusal("GET", {"Host": "localhost", "X-MBX-APIKEY": ""}) is None
     refusal = admission.refusal("GET", {"Host": "localhost", "X-MBX-APIKEY": "k"})

@@ -79,7 +79,7 @@ def endpoint(manager: DataManager) -> Iterator[Endpoint]:
 
 
 class Browser:
-    """One tab, which is never reloaded unless a test says so."""
+    """One tab, which is reloaded only where a test says so."""
 
     def __init__(self, driver: Any) -> None:
         self._driver = driver
@@ -102,12 +102,12 @@ class Browser:
         return list(self.run(script, selector))
 
     def symbols(self) -> list[str]:
-        """The names of the rows, as they stand."""
+        """Return the names of the rows in their order."""
         script = "return Array.from(document.querySelectorAll('#rows tr th'), (each) => each.childNodes[1].data)"
         return list(self.run(script))
 
     def until_state(self, state: str) -> dict[str, str]:
-        """Wait until the page shows a state; return what the banner says of it, all of one moment."""
+        """Wait until the page shows a state; return what the banner then says, all at one moment."""
 
         def banner() -> dict[str, str] | None:
             shown: dict[str, str] = self.run(BANNER)
@@ -123,11 +123,11 @@ class Browser:
         self.emulate("setUserAgentOverride", userAgent=agent, acceptLanguage=language)
 
     def errors(self) -> list[str]:
-        """What the console has shown since the last call."""
+        """Return what the console has shown since the last call."""
         return [each["message"] for each in self._driver.get_log("browser") if each["level"] in ("SEVERE", "WARNING")]
 
     def requests(self) -> list[str]:
-        """The addresses of all requests so far."""
+        """Return the addresses of all requests so far."""
         for each in self._driver.get_log("performance"):
             message = json.loads(each["message"])["message"]
             if message["method"] in ("Network.requestWillBeSent", "Network.webSocketCreated"):
@@ -138,7 +138,7 @@ class Browser:
 
 @pytest.fixture(scope="module")
 def webdriver() -> Any:
-    """The package, which is loaded where it is used: each process that takes part in the suite collects this file."""
+    """Load the package where it is used: each process of the suite collects this file."""
     return pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 
 
@@ -155,7 +155,7 @@ def browser(webdriver: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    # What the browser leaves behind for a moment is not this test's.
+    # What the browser briefly leaves behind is not this test's fault.
     environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NO_PROXY", "*")
@@ -193,7 +193,7 @@ def test_it_says_in_large_letters_that_the_data_may_be_traded_on(page: Browser, 
     assert page.errors() == []
 
 
-def test_prices_go_on_without_new_rows(page: Browser) -> None:
+def test_prices_change_without_new_rows(page: Browser) -> None:
     page.run("window.kept = document.querySelector('#rows tr')")
     before = page.texts("#rows td:nth-child(2)")
     until(lambda: page.texts("#rows td:nth-child(2)") != before, what="prices that change")
@@ -235,7 +235,7 @@ def test_symbols_are_sorted_searched_and_scrolled_by_keyboard(page: Browser, man
     page.run("window.scrollTo(0, 0)")
 
 
-def test_a_cut_turns_it_red_and_the_way_back_green(page: Browser, exchange: SimulatedExchange) -> None:
+def test_a_cut_turns_it_red_and_the_recovery_green(page: Browser, exchange: SimulatedExchange) -> None:
     exchange.refuse(1.5, "streams")
     exchange.cut(how="reset")
     red = page.until_state("degraded")
@@ -252,7 +252,7 @@ def test_a_cut_turns_it_red_and_the_way_back_green(page: Browser, exchange: Simu
     assert page.errors() == []
 
 
-def test_it_fits_a_phone_and_the_dark(page: Browser) -> None:
+def test_it_suits_a_phone_and_dark_mode(page: Browser) -> None:
     paper = "return getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).map(Number)"
     assert min(page.run(paper)) > 200
     page.emulate("setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
@@ -287,7 +287,7 @@ def test_it_speaks_chinese_where_the_browser_does(page: Browser, endpoint: Endpo
     assert page.errors() == []
 
 
-def test_an_endpoint_that_has_stopped_is_shown_as_old_data_and_comes_back(
+def test_the_data_of_a_stopped_endpoint_is_shown_as_old_until_it_comes_back(
     page: Browser, endpoint: Endpoint, manager: DataManager
 ) -> None:
     first = Endpoint(manager, port=0).start()
@@ -329,7 +329,7 @@ def test_the_token_is_prompted_for_and_stays_out_of_addresses(page: Browser, man
     assert [each for each in page.errors() if "401" not in each] == []
 
 
-def test_a_reader_shows_who_writes_who_stands_by_and_how_many_read(page: Browser, exchange: SimulatedExchange) -> None:
+def test_a_reader_shows_who_writes_and_stands_by_and_how_many_read(page: Browser, exchange: SimulatedExchange) -> None:
     with started("valkey") as store:
         config, symbols = exchange.config(shared=store.url), exchange.symbols[:2]
         collects = replace(config, role="collector")
@@ -353,10 +353,10 @@ def test_a_reader_shows_who_writes_who_stands_by_and_how_many_read(page: Browser
             reader.get_klines(symbols[0], "1h", 5)
             until(lambda: "单独计算" in page.text("#users"), what="alone with its requests")
     page.language("en-US")
-    page.errors()  # of the connection that has gone
+    page.errors()  # of the connection that was lost
 
 
-def test_nothing_was_requested_of_another_host(page: Browser) -> None:
+def test_nothing_was_requested_from_another_host(page: Browser) -> None:
     asked = [urlsplit(each) for each in page.requests()]
     hosts = {each.hostname for each in asked if each.scheme in ("http", "https", "ws", "wss")}
     assert hosts == {"127.0.0.1"}

@@ -44,7 +44,7 @@ def endpoint(exchange: SimulatedExchange) -> Iterator[Endpoint]:
 def assert_equal(own: Any, true: Any, calls: Mapping[str, Call], source: Callable[[Any], str]) -> None:
     """Assert that two clients return the same, the one of the endpoint (``own``) from memory.
 
-    The market goes on between the two: what was equal before and after is compared.
+    The market goes on between the two calls: what was equal before and after is compared.
     """
     for name, call in calls.items():
         seen: list[Any] = []
@@ -59,7 +59,8 @@ def assert_equal(own: Any, true: Any, calls: Mapping[str, Call], source: Callabl
 
 
 def without_moment(book: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an order book without its moment: REST says when it answered, the stream when the book was as it is."""
+    """Return an order book without its time: REST says when it answered, and the stream when the book had this
+    state."""
     return {name: value for name, value in book.items() if name != "E"}
 
 
@@ -106,7 +107,7 @@ def test_ccxt(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
 
 @pytest.fixture
 def event_loop_of_this_thread() -> Iterator[None]:
-    """python-binance takes it, and would make one that nobody closes."""
+    """An event loop for python-binance, which would otherwise make one that nobody closes."""
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     yield

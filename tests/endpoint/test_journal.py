@@ -30,7 +30,7 @@ def test_each_change_of_state_has_its_reason() -> None:
     ]
 
 
-def test_a_connection_that_is_lost_and_made_again() -> None:
+def test_a_connection_that_is_lost_and_made_again_is_noted() -> None:
     journal = Journal()
     journal.connections(1.0, [connection("connecting")])
     journal.connections(2.0, [connection()])

@@ -84,11 +84,12 @@ def test_values_follow_the_manager(exchange: SimulatedExchange, manager: DataMan
     broken = ("ats_sync_reconnects_total", ("broken", "market"))
     until(lambda: scraped(Views(manager))[broken] > 0, what="a reconnect")
     until(live, what="live again")
-    assert traffic(manager)["market"] > before["market"], "what came on the connection that was lost is still counted"
+    assert traffic(manager)["market"] > before["market"], "what came on the lost connection is still counted"
 
 
 def traffic(manager: DataManager) -> dict[str, tuple[float, float]]:
-    """Return frames and bytes by route; each frame has been in one receive of the histogram of lags at most."""
+    """Return frames and bytes by route, after checking that the histogram of lags counts at most one receive for each
+    frame."""
     found = scraped(Views(manager))
     shown = {}
     for (name, labels), frames in found.items():

@@ -1,4 +1,4 @@
-"""The old scanner, unchanged, pointed at the endpoint by its environment."""
+"""The old scanner, unchanged and pointed at the endpoint by its environment."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def endpoint(manager: DataManager) -> Iterator[Endpoint]:
         yield endpoint
 
 
-def test_the_old_scanner_by_its_environment_alone(
+def test_the_old_scanner_needs_only_its_environment(
     exchange: SimulatedExchange, manager: DataManager, endpoint: Endpoint
 ) -> None:
     bases = {"BINANCE_FAPI_BASE": endpoint.url, "BINANCE_SPOT_BASE": endpoint.url}
@@ -63,7 +63,7 @@ def test_the_old_scanner_by_its_environment_alone(
                 before = reads(manager)
                 found = scan()
                 assert not [error for error in found["errors"] if "spot" not in error]
-                assert found["requests"]["read"] > 30, "it asked the endpoint each time"
+                assert found["requests"]["read"] > 30, "it goes to the endpoint each time"
                 return reads(manager) == before
 
             until(silent, what="a scan without a request to the exchange")

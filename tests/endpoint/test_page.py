@@ -1,4 +1,4 @@
-"""The page and its events over HTTP: what comes, what it costs the exchange, who may look, how it ends."""
+"""The page and its events over HTTP: what comes, what it costs the exchange, who may look, and how it ends."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_both_languages_have_the_same_words() -> None:
     assert set(english) == set(chinese)
 
 
-def test_a_viewer_gets_the_whole_and_then_what_changes(endpoint: Endpoint, manager: DataManager) -> None:
+def test_a_viewer_gets_the_whole_state_and_then_what_changes(endpoint: Endpoint, manager: DataManager) -> None:
     with following(endpoint) as stream:
         first = stream.next()
         assert first.keys() == WHOLE | ALWAYS
@@ -133,7 +133,7 @@ def test_a_viewer_gets_the_whole_and_then_what_changes(endpoint: Endpoint, manag
         assert changed["at"] > first["at"]
 
 
-def test_looking_causes_no_request_and_makes_nothing_followed(
+def test_viewing_causes_no_request_and_makes_nothing_followed(
     endpoint: Endpoint, manager: DataManager, exchange: SimulatedExchange
 ) -> None:
     def quietly() -> bool:
@@ -151,7 +151,7 @@ def test_looking_causes_no_request_and_makes_nothing_followed(
     until(quietly, what="a look during which nothing else is requested")
 
 
-def test_a_cut_and_the_way_back_are_shown_with_their_reasons(endpoint: Endpoint, exchange: SimulatedExchange) -> None:
+def test_a_cut_and_the_recovery_are_shown_with_their_reasons(endpoint: Endpoint, exchange: SimulatedExchange) -> None:
     with following(endpoint) as stream:
         stream.until(lambda message: message["state"] == "live", "live")
         exchange.refuse(2.0, "streams")
@@ -212,12 +212,12 @@ def test_a_page_of_another_origin_is_refused(endpoint: Endpoint) -> None:
     for site in ("cross-site", "same-site"):
         assert status("/events", **{"Sec-Fetch-Site": site}) == 403
         assert status("/fapi/v1/ping", **{"Sec-Fetch-Site": site}) == 403
-        assert status("/", **{"Sec-Fetch-Site": site}) == 200  # a link somewhere
+        assert status("/", **{"Sec-Fetch-Site": site}) == 200  # a link on another page
     for site in ("none", "same-origin"):
         assert status("/events", **{"Sec-Fetch-Site": site}) == 200
 
 
-def test_one_viewer_too_many_is_refused_in_words(endpoint: Endpoint) -> None:
+def test_a_viewer_above_the_limit_is_refused_in_words(endpoint: Endpoint) -> None:
     def refused() -> bool:
         held = [requests.get(endpoint.url + "/events", stream=True, timeout=30) for _ in range(viewers.MOST + 1)]
         try:
@@ -235,7 +235,7 @@ def test_one_viewer_too_many_is_refused_in_words(endpoint: Endpoint) -> None:
     until(refused, what="as many viewers as there may be")
 
 
-def test_one_that_does_not_read_is_dropped(
+def test_a_viewer_that_does_not_read_is_dropped(
     manager: DataManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     # At the usual pace it takes minutes to fill what lies between the two.
@@ -268,7 +268,7 @@ def test_the_streams_end_with_the_endpoint(manager: DataManager) -> None:
         assert time.monotonic() - began < 30.0
 
 
-def test_symbols_that_are_added_begin_a_new_whole(exchange: SimulatedExchange) -> None:
+def test_added_symbols_make_viewers_begin_again(exchange: SimulatedExchange) -> None:
     with (
         DataManager(exchange.symbols[:2], ["1h"], config=exchange.config()) as manager,
         Endpoint(manager, port=0) as endpoint,

@@ -1,4 +1,4 @@
-"""Every reason that the library gives has its translation on the page."""
+"""Every reason that the library gives has a translation on the page."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OTHERS = {
     # forms of what is written elsewhere, and parts of it
     *("%H:%M:%S UTC", "GET {}", "WebSocket {}://{}{}", "{}: {}", "{} {}", "{} {}: {}", "User-Agent: ats-sync"),
     *("missing: {}", "the collector is warming up", "Tunnel connection failed: (407|403|405|501)\\b"),
-    # who else uses a shared store: the page has words of its own
+    # the users of a shared store, for which the page has words of its own
     *("standbys: {}", "readers: {}", "readers: unknown", "{} MB", "requests are counted without it"),
     # the page's own headers
     *("default-src 'none'", "style-src {}", "script-src {}", "connect-src 'self'", "img-src data:"),
@@ -66,7 +66,7 @@ REQUEST = re.compile(r"((?:WebSocket|GET) \S+): (.*)")
 
 
 def is_translated(text: str) -> bool:
-    """Return whether the page has other words for a reason."""
+    """Return whether the page translates a reason."""
     if found := REQUEST.fullmatch(text):
         return is_translated(found[2])
     return any(pattern.search(text) for pattern in PATTERNS)
@@ -116,7 +116,7 @@ def reasons() -> Iterator[str]:
 
 
 def filled(reason: str) -> Iterator[str]:
-    """Yield a reason with something of the moment in it."""
+    """Yield a reason with its variable parts filled in."""
     for fillings in product(FILLED, repeat=reason.count("{}")):
         yield reason.format(*fillings)
 
@@ -131,7 +131,7 @@ def test_every_reason_is_translated() -> None:
     assert not unsaid, "say it in Chinese in page.html, or in OTHERS that it is not a reason"
 
 
-def test_those_that_are_left_out_exist() -> None:
+def test_the_texts_that_are_left_out_exist() -> None:
     assert OTHERS - set(reasons()) == set()
 
 
@@ -141,7 +141,7 @@ def test_every_status_of_a_contract_is_translated(status: str) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 403, 407, 418, 429, 451])
-def test_what_is_said_about_an_answer_is_translated(status: int) -> None:
+def test_errors_about_an_answer_are_translated(status: int) -> None:
     error = classify(status, b"<html>", {}, now_wall=0.0, what="GET /fapi/v1/klines")
     assert is_translated(str(error)), str(error)
 
@@ -152,7 +152,7 @@ def test_a_shared_store_that_fails_is_translated(how: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "EPIPE", "ENETUNREACH", "EHOSTUNREACH"])
-def test_what_systems_say_of_connections_is_translated(number: str) -> None:
+def test_errors_of_the_system_about_connections_are_translated(number: str) -> None:
     code = getattr(errno, number)
     error = OSError(code, os.strerror(code))
     for text in (error.strerror, str(error), f"GET /fapi/v1/klines: {error.strerror}"):

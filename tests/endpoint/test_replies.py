@@ -39,13 +39,13 @@ def test_an_answer_of_the_exchange_goes_back_as_it_came() -> None:
     assert failed(barred, NOW) == Reply(451, barred.body)
 
 
-def test_what_is_known_beforehand_reads_as_the_exchange_writes_it() -> None:
+def test_a_refusal_that_is_known_beforehand_reads_as_the_exchange_writes_it() -> None:
     expected = Reply(400, b'{"code":-1121,"msg":"Invalid symbol."}')
     assert failed(RequestRejected("known beforehand", status=400, code=-1121), NOW) == expected
     assert failed(InvalidSymbol("no such contract"), NOW) == expected
 
 
-def test_too_many_requests_say_when_to_come_back() -> None:
+def test_too_many_requests_say_when_to_retry() -> None:
     ours = failed(RateLimited("the budget is used up", retry_at=NOW + 3.2), NOW)
     assert (ours.status, code_of(ours), ours.retry_after) == (429, -1003, 4)
     ban = RateLimited("HTTP 418", retry_at=NOW + 120, status=418, code=-1003)
@@ -55,7 +55,7 @@ def test_too_many_requests_say_when_to_come_back() -> None:
     assert past.retry_after == 1
 
 
-def test_so_do_stale_data_that_nothing_could_refresh() -> None:
+def test_stale_data_that_nothing_could_refresh_say_when_to_retry() -> None:
     try:
         raise StaleDataError("9 s old", age=9.0, bound=5.0, data=[1]) from RateLimited("budget", retry_at=NOW + 7)
     except StaleDataError as error:
@@ -75,6 +75,6 @@ def test_so_do_stale_data_that_nothing_could_refresh() -> None:
         RequestRejected("HTTP 302, redirected", status=302),
     ],
 )
-def test_what_only_time_can_mend_is_503(error: Exception) -> None:
+def test_what_only_time_can_cure_is_503(error: Exception) -> None:
     reply = failed(error, NOW)
     assert (reply.status, code_of(reply)) == (503, -1001)

@@ -56,7 +56,7 @@ def test_memory_may_answer(path: str, query: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "query"), EXCHANGE)
-def test_the_exchange_is_to_say(path: str, query: str) -> None:
+def test_what_is_passed_on_to_the_exchange(path: str, query: str) -> None:
     found = route(path, query)
     assert isinstance(found, Route)
     assert found.read is None
@@ -92,7 +92,7 @@ def test_signed_requests_are_refused(name: str) -> None:
     ("path", "query", "seconds"),
     [
         ("/fapi/v1/exchangeInfo", "", 3600.0),
-        ("/fapi/v1/exchangeInfo", "symbol=BTCUSDT", 0.0),  # its answer is that for all: one each would fill the memory
+        ("/fapi/v1/exchangeInfo", "symbol=BTCUSDT", 0.0),  # it equals the one for all: one each would fill the memory
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT", BRIEFLY),
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT&x=1", 0.0),
         ("/fapi/v1/ticker/24hr", "symbol=BTCUSDT&symbol=BTCUSDT", 0.0),
@@ -112,7 +112,7 @@ def test_for_how_long_an_answer_is_reused(path: str, query: str, seconds: float)
     assert found.lifetime(half_past) == seconds
 
 
-def test_the_same_request_is_taken_apart_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_request_is_parsed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "_known", {})
     monkeypatch.setattr(routes, "_MOST_KNOWN", 3)
     query = "symbol=BTCUSDT&interval=1h&limit={}"

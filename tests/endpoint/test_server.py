@@ -102,7 +102,7 @@ def test_what_is_followed_comes_from_memory_byte_for_byte(
     seen: list[requests.Response] = []
 
     def the_same() -> bool:
-        # The market goes on between the two, so that they may differ for a moment.
+        # The market goes on between the two calls, so they may differ for a moment.
         before = get(base_of(exchange, target), target).content
         seen.append(get(endpoint.url, target))
         after = get(base_of(exchange, target), target).content
@@ -139,7 +139,7 @@ def test_what_hardly_changes_is_kept(exchange: SimulatedExchange, endpoint: Endp
     assert _SERVER_TIME.sub(b"", second.content) == _SERVER_TIME.sub(b"", true.content)
 
 
-def test_an_answer_that_was_kept_states_the_time_of_now(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
+def test_an_answer_that_was_kept_states_the_current_time(exchange: SimulatedExchange, endpoint: Endpoint) -> None:
     kept = until(lambda: _from_memory(endpoint, "/fapi/v1/exchangeInfo")).json()["serverTime"]
     until(lambda: int(get(endpoint.url, "/fapi/v1/exchangeInfo").headers["Age"]) >= 1)
     before = exchange.now()
@@ -225,7 +225,7 @@ def test_what_is_not_public_is_refused_in_words(
     assert not [each for each in exchange.request_log()[before:] if "order" in each.path or "account" in each.path]
 
 
-def test_neither_keys_nor_other_methods_nor_pages_of_a_browser(endpoint: Endpoint) -> None:
+def test_keys_other_methods_and_web_pages_of_other_origins_are_refused(endpoint: Endpoint) -> None:
     target = "/fapi/v1/ping"
     assert get(endpoint.url, target, headers={"X-MBX-APIKEY": "k"}).status_code == 403
     assert get(endpoint.url, target, headers={"Host": "evil.example"}).status_code == 403
@@ -305,7 +305,7 @@ def test_views(endpoint: Endpoint, manager: DataManager) -> None:
     assert {each["state"] for each in status["connections"]} == {"open"}
 
 
-def test_a_client_too_many_is_refused_and_the_rest_are_served(endpoint: Endpoint) -> None:
+def test_a_client_above_the_limit_is_refused_and_the_others_are_served(endpoint: Endpoint) -> None:
     parts = urlsplit(endpoint.url)
     held = [socket.create_connection((parts.hostname or "", parts.port or 0)) for _ in range(200)]
     try:

@@ -1,4 +1,4 @@
-"""Those who follow the page, without sockets: who gets what, who is dropped, how it ends."""
+"""The viewers of the page, without sockets: who gets what, who is dropped, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ats_sync.endpoint.viewers import Viewers
 
 
 class Taker:
-    """A viewer's connection, which takes what is written unless it is told to wait."""
+    """A viewer's connection, which takes what is written unless the test makes it wait."""
 
     def __init__(self) -> None:
         self.taken: list[bytes] = []
@@ -27,7 +27,7 @@ class Taker:
 
 
 async def follow(viewers: Viewers, taker: Taker) -> None:
-    """What the server does for one viewer."""
+    """Do what the server does for one viewer."""
     assert viewers.admit()
     try:
         await viewers.serve(taker)
@@ -52,7 +52,7 @@ def rendering(number: int, *, whole: bool = False, change: bool = True) -> Rende
     return Rendering(number, b"c%d" % number if change else None, b"w%d" % number if whole else None)
 
 
-def test_a_viewer_begins_with_a_whole_and_goes_on_with_changes() -> None:
+def test_a_viewer_begins_with_the_whole_state_and_continues_with_changes() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         taker = Taker()
         task = asyncio.create_task(follow(viewers, taker))
@@ -85,7 +85,7 @@ def test_where_nothing_can_be_sent_as_a_change_everybody_begins_again() -> None:
     run(body)
 
 
-def test_one_that_lags_gets_the_newest_in_one_piece() -> None:
+def test_a_viewer_that_lags_gets_the_newest_in_one_piece() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         slow, quick = Taker(), Taker()
         tasks = [asyncio.create_task(follow(viewers, each)) for each in (slow, quick)]
@@ -110,7 +110,7 @@ def test_one_that_lags_gets_the_newest_in_one_piece() -> None:
     run(body)
 
 
-def test_one_that_does_not_read_is_dropped_and_the_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viewer_that_does_not_read_is_dropped_and_the_others_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 0.05)
 
     async def body(viewers: Viewers, wakes: list[int]) -> None:
@@ -131,7 +131,7 @@ def test_one_that_does_not_read_is_dropped_and_the_others_are_served(monkeypatch
     run(body)
 
 
-def test_no_more_than_so_many() -> None:
+def test_viewers_above_the_limit_are_refused() -> None:
     async def body(viewers: Viewers, wakes: list[int]) -> None:
         tasks = [asyncio.create_task(follow(viewers, Taker())) for _ in range(module.MOST)]
         await settle()

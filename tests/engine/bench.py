@@ -40,7 +40,7 @@ UNANSWERED = frozenset(kind for kind, feed in FEEDS.items() if feed.stream_only)
 
 
 def touch(number: int) -> str:
-    """The quantity at the best bid after so many trades."""
+    """Return the quantity at the best bid after this many trades."""
     return str(1 + number % 89)
 
 
@@ -65,7 +65,7 @@ class TinySymbol:
         return self.first_trade + bisect.bisect_right(self.trades, now) - 1
 
     def tape(self) -> list[tuple[int, str, Callable[[], bytes]]]:
-        """``(when, stream, frame)`` of everything its own streams tell from the beginning on."""
+        """Return ``(when, stream, frame)`` of everything its own streams send from the beginning."""
         lower, number = self.name.lower(), self.first_trade - 1
         told: list[tuple[int, str, Callable[[], bytes]]] = []
         for i, count in enumerate(self.truth.trades):
@@ -118,12 +118,12 @@ class TinySymbol:
 
 
 def deep(name: str, busy: int, *, minutes: int = 20) -> TinySymbol:
-    """A symbol whose trades reach further back than a ring; the older ones in one burst long ago."""
+    """Return a symbol whose trades reach further back than a ring; the older ones came in one burst long ago."""
     return TinySymbol(name, [1_500, *[busy] * (HISTORY + minutes - 1)])
 
 
 def failing(kind: Kind, error: AtsSyncError, *, times: int = 10**9) -> Callable[[Fetch], AtsSyncError | None]:
-    """For :attr:`Bench.fails`: the first requests of a kind fail."""
+    """Return a value for :attr:`Bench.fails` that makes the first requests of a kind fail."""
     left = [times]
 
     def fails(fetch: Fetch) -> AtsSyncError | None:
@@ -136,7 +136,7 @@ def failing(kind: Kind, error: AtsSyncError, *, times: int = 10**9) -> Callable[
 
 
 class Bench:
-    """``asked`` records every request the engine made: when (seconds from the start) and what."""
+    """``asked`` records every request that the engine made: when (seconds from the start) and which."""
 
     def __init__(
         self,
@@ -193,7 +193,7 @@ class Bench:
         self.engine.follow([*shared, *keys], self.at())
 
     def replace(self, young: TinySymbol) -> None:
-        """From now on the name belongs to this contract."""
+        """Give the name to this contract from now on."""
         name = b'"%s"' % young.name.encode()
         kept = [each for each in self._tape[self._tape_at :] if name not in each[2]()]
         self._tape = sorted([*kept, *young.tape()], key=lambda each: each[0])
@@ -214,7 +214,7 @@ class Bench:
         return self.now - START
 
     def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let time pass; whether ``until`` came true."""
+        """Let time pass; return whether ``until`` came true."""
         end, idle = self.now + seconds, 0
         self._carry_out()
         while not until():
@@ -246,7 +246,7 @@ class Bench:
         return min(tape, self._next_second)
 
     def _next_delivery(self) -> int:
-        """The network carries what was told within 50 ms together."""
+        """Return when the network delivers next: it carries what was sent within 50 ms together."""
         event = self._next_event()
         return event + -event % 50
 
@@ -383,7 +383,7 @@ class Bench:
     def of(
         self, kind: Kind, *, since: float = 0.0, cause: Cause | None = None, symbol: str | None = None
     ) -> list[tuple[float, Fetch]]:
-        """The requests of a kind, made ``since`` so many seconds from the start."""
+        """Return the requests of a kind made from ``since`` on, in seconds from the start."""
         return [
             (when, fetch)
             for when, fetch in self.asked
@@ -397,7 +397,7 @@ class Bench:
         return self.store.klines(symbol, "1m")
 
     def warm(self) -> None:
-        """Run until everything is live, trades too."""
+        """Run until everything is live, including trades."""
         assert self.run(20, until=self.all_live), [str(key) for key in self.lacking()]
 
     def lacking(self) -> list[Key]:
@@ -415,7 +415,7 @@ class Bench:
         return not self.lacking()
 
     def agrees(self, symbol: str = "AUSDT") -> bool:
-        """Whether the candles in memory are what REST would answer now."""
+        """Return whether the candles in memory are what REST would answer now."""
         self._tell()
         now = self.exchange()
         return self.series(symbol).rows(HISTORY, now, exact=True) == self.symbols[symbol].truth.rest(now, HISTORY)

@@ -23,7 +23,7 @@ def of(cost: int) -> Request:
 
 
 class Count:
-    """What an exchange has counted. ``window``: "clock", "sliding", or by how much (ms) its minutes turn after the
+    """What an exchange has counted. ``window``: "clock", "sliding", or by how much (ms) its minutes begin after the
     clock's."""
 
     def __init__(self, window: str | int) -> None:
@@ -44,7 +44,7 @@ class Count:
         return (now - offset) // MINUTE * MINUTE + offset
 
     def most(self) -> int:
-        """The most that it ever counted."""
+        """Return the most that it ever counted."""
         return max((self.at(time) for time, _ in self.costs), default=0)
 
 
@@ -92,7 +92,7 @@ class Scene:
         heapq.heappush(self._heap, (max(time, self.now), next(self._numbers), what))
 
     def others(self, time: int, cost: int) -> None:
-        """Another program on the same address."""
+        """Have another program on the same address send requests."""
         self.do_at(time, lambda: self.all.add(self.now, cost))
 
     def run(self, seconds: float) -> Scene:
@@ -112,7 +112,7 @@ class Scene:
             at = self.moment()
             free = self.budget.free_at(request, cause, at, waiting=self.waiting)
             if free > at.steady:
-                self._look_again(min(300, max(1, math.ceil((free - at.steady) * 1000))))  # for another one, perhaps
+                self._look_again(min(300, max(1, math.ceil((free - at.steady) * 1000))))  # perhaps for another one
                 return
             self._send(request, cause, at)
 
@@ -157,7 +157,7 @@ class Scene:
 
 
 def most_in_a_minute(costs: list[tuple[int, int]]) -> int:
-    """The most within any 60 s."""
+    """Return the most within any 60 s."""
     count = Count("sliding")
     count.costs = costs
     return count.most()

@@ -22,7 +22,7 @@ CONFIG = Config(futures_weight_limit=100, spot_weight_limit=100, weight_share=0.
 
 
 def at(second: float) -> Moment:
-    """``second`` is counted from a minute's turn."""
+    """Return a moment; ``second`` is counted from the start of a minute."""
     return Moment(5_000.0 + second, MIDNIGHT + round(second * 1000))
 
 
@@ -35,13 +35,13 @@ def send(budget: Budget, weight: int, second: float) -> None:
 
 
 def spend(budget: Budget, weight: int, second: float) -> None:
-    """A request that is answered at once, without a report."""
+    """Send a request that is answered at once, without a report."""
     send(budget, weight, second)
     budget.ended(weighing(weight), at(second))
 
 
 def free(budget: Budget, weight: int, second: float, cause: Cause = Cause.READ) -> float:
-    """Seconds until a request may go."""
+    """Return the seconds until a request may go."""
     return budget.free_at(weighing(weight), cause, at(second)) - at(second).steady
 
 
@@ -100,14 +100,14 @@ def test_a_count_lower_than_our_own_changes_nothing() -> None:
 def test_a_request_before_the_end_of_a_minute_is_not_counted_twice() -> None:
     budget = Budget(CONFIG)
     send(budget, 30, 50.5)
-    # Under way for long: the exchange counted it in the new minute.
+    # It was under way for long: the exchange counted it in the new minute.
     budget.ended(weighing(30), at(60.2))
     spend(budget, 10, 62)
     budget.answered(weighing(10), 40, at(62.2), at(62).steady)
     assert budget.usage(Bucket.FUTURES, at(62.2)).cost == 40
 
 
-def test_the_count_of_the_minute_before_is_not_taken_for_that_of_this_one() -> None:
+def test_the_count_of_the_minute_before_is_not_taken_for_the_current_one() -> None:
     budget = Budget(CONFIG)
     spend(budget, 60, 30)
     budget.ended(weighing(60), at(31))
@@ -185,14 +185,14 @@ def test_nothing_is_sent_to_a_blocked_host_while_the_other_is_free() -> None:
     assert free(budget, 1, 90) == 0
 
 
-def test_the_exchanges_own_limit_is_taken() -> None:
+def test_the_exchanges_own_limit_is_adopted() -> None:
     budget = Budget(CONFIG)
     budget.set_limit(Host.FUTURES, 1_000)
     assert budget.usage(Bucket.FUTURES, at(0)).allowed == 800
     assert budget.usage(Bucket.SPOT, at(0)).allowed == 80
 
 
-def test_the_limit_of_the_spot_market_is_not_that_of_audits_of_candles() -> None:
+def test_audits_of_futures_candles_do_not_use_the_limit_of_the_spot_market() -> None:
     budget = Budget(CONFIG)
     budget.set_limit(Host.SPOT, 1_000)
     assert budget.usage(Bucket.SPOT, at(0)).allowed == 800
@@ -204,7 +204,7 @@ def test_the_limit_of_the_spot_market_is_not_that_of_audits_of_candles() -> None
     assert budget.free_at(audit(), Cause.AUDIT, at(61)) == at(61).steady
 
 
-def test_room_for_all_that_waits_is_what_is_left_beside_the_reserve() -> None:
+def test_there_is_room_for_all_requests_only_beside_the_reserve() -> None:
     budget = Budget(CONFIG)
     spend(budget, 30, 0)
     assert budget.has_room(Bucket.FUTURES, 40, at(0))
@@ -213,7 +213,7 @@ def test_room_for_all_that_waits_is_what_is_left_beside_the_reserve() -> None:
     assert budget.has_room(Bucket.FUTURES, 70, at(60))
 
 
-def test_a_refusal_by_a_shared_account_delays_what_is_as_heavy_and_of_its_tier() -> None:
+def test_a_refusal_by_a_shared_account_delays_requests_of_its_weight_and_tier() -> None:
     budget = Budget(CONFIG)
     budget.refuse(weighing(5), Cause.POLL, at(30).steady)
     assert [free(budget, weight, 0, Cause.POLL) for weight in (4, 5, 6)] == [0, 30, 30]
@@ -237,13 +237,13 @@ def test_a_repair_may_use_more_of_the_limit_than_a_poll_and_no_more_than_another
 
 
 def reported(budget: Budget, request: Request[Any], count: int, second: float, cause: Cause = Cause.WARM_UP) -> None:
-    """A request that is answered at once, with what the exchange has counted."""
+    """Send a request that is answered at once, with what the exchange has counted."""
     budget.spend(request, at(second), cause)
     budget.ended(request, at(second))
     budget.answered(request, count, at(second), at(second).steady)
 
 
-def test_a_book_costs_what_reports_show_until_the_exchange_refuses_requests() -> None:
+def test_a_book_costs_what_reports_show_until_the_exchange_refuses_a_request() -> None:
     budget, book = Budget(Config()), endpoints.depth("BTCUSDT", 500)
     assert budget.form_of(book, at(10)) is book, "there is no report to compare with"
     reported(budget, endpoints.time(), 1, 10)
@@ -283,7 +283,9 @@ def _when(steady: float) -> Moment:
     st.lists(st.tuples(st.floats(0, 20), st.integers(1, 40)), min_size=1, max_size=60),
     st.sampled_from([0.3, 0.5, 0.8, 1.0]),
 )
-def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tuple[float, int]], share: float) -> None:
+def test_no_sixty_seconds_contain_more_than_the_share_wherever_they_begin(
+    asked: list[tuple[float, int]], share: float
+) -> None:
     window, sent, now = Window(100, 60.0), deque[tuple[float, int]](), 1_000.0
     for pause, cost in asked:
         now += pause
@@ -296,7 +298,7 @@ def test_no_minute_wherever_it_is_cut_holds_more_than_the_share(asked: list[tupl
         window.spend(_when(now), cost)
         window.ended(_when(now), cost, unsent=False, lost=False)
         sent.append((now, cost))
-        # Counted again, naively, over every minute that ends with a request.
+        # It is counted again naively, over every minute that ends with a request.
         assert sum(cost for when, cost in sent if now - 60.0 + 1e-6 < when <= now) <= math.floor(100 * share)
         assert window.used(_when(now)) == sum(cost for when, cost in sent if when > now - 60.0)
         assert window.requests(now) == sum(1 for when, _ in sent if when > now - 60.0)
@@ -317,15 +319,15 @@ def test_with_others_on_the_address_the_exchange_never_counts_more_than_its_limi
     for pause, cost, others in happened:
         second += pause
         while second % 60 < 0.25 or free(budget, cost, second) > 1e-6:
-            # In whole milliseconds: a hair before the turn, the exchange's time would be that of the turn.
+            # Whole milliseconds: just before the new minute, the exchange's time would be rounded up to it.
             second = math.ceil(round((second + free(budget, cost, second)) * 1000, 3)) / 1000
-            # Before, it is unsure whose minute's count an answer tells.
+            # Before that it is uncertain which minute's count an answer reports.
             second = max(second, second - second % 60 + 0.25)
         if int(at(second).exchange // 60_000) != minute:
             minute, counted = int(at(second).exchange // 60_000), 0
         spend(budget, cost, second)
         counted += cost
-        assert counted <= 80, "the answer before told what the others had used"
+        assert counted <= 80, "the answer before showed what the others had used"
         counted = min(counted + others, 100)
         budget.ended(weighing(cost), at(second))
         budget.answered(weighing(cost), counted, at(second), at(second).steady)
@@ -362,11 +364,11 @@ def test_audits_leave_room_for_repairing_all_candles_and_never_wait_for_the_tick
 
 
 def unsure(second: float) -> Moment:
-    """As :func:`at`, where the exchange's time may be three seconds earlier."""
+    """Return what :func:`at` does, but the exchange's time may be three seconds earlier."""
     return at(second)._replace(uncertain=3_000)
 
 
-def test_where_the_time_is_unsure_a_count_of_the_minute_before_is_not_taken_for_this_ones() -> None:
+def test_where_the_time_is_uncertain_a_count_of_the_minute_before_is_not_taken_for_the_current_one() -> None:
     budget = Budget(CONFIG)
     budget.answered(weighing(1), 70, unsure(2.0), at(1.9).steady)
     assert free(budget, 20, 2.0) == 0
@@ -374,14 +376,14 @@ def test_where_the_time_is_unsure_a_count_of_the_minute_before_is_not_taken_for_
     assert free(budget, 20, 5.0) > 0
 
 
-def test_with_an_uncertain_clock_the_use_of_others_stands_until_the_minute_is_surely_over() -> None:
+def test_with_an_uncertain_clock_the_use_of_others_counts_until_the_minute_is_surely_over() -> None:
     budget = Budget(CONFIG)
     budget.answered(weighing(1), 70, unsure(30.0), at(29.9).steady)
     assert budget.free_at(weighing(20), Cause.READ, unsure(61.0)) == pytest.approx(at(63.0).steady)
     assert free(budget, 20, 63.1) == 0
 
 
-def test_what_may_be_used_is_said_as_well() -> None:
+def test_the_budget_also_says_what_may_be_used() -> None:
     budget = Budget(CONFIG)
     assert budget.allowance(weighing(1), Cause.POLL) == 70
     assert budget.allowance(weighing(1), Cause.REPAIR) == 80
@@ -394,7 +396,7 @@ def test_what_may_be_used_is_said_as_well() -> None:
     assert ranks == sorted(set(ranks))
 
 
-def test_alone_a_process_uses_a_fraction_whatever_others_use() -> None:
+def test_without_a_shared_account_a_process_uses_a_fraction_whatever_others_use() -> None:
     budget = Budget(CONFIG)
     request = weighing(10)
 
@@ -426,7 +428,7 @@ def test_a_count_belongs_to_the_minute_of_its_request() -> None:
 
 
 def confirmed() -> Budget:
-    """A budget that has seen the count restart, 4 s after the turn."""
+    """Return a budget that has seen the count restart, 4 s into the new minute."""
     budget = Budget(CONFIG)
     budget.candles(30, 0)
     spend(budget, 50, -30)
@@ -437,7 +439,7 @@ def confirmed() -> Budget:
     return budget
 
 
-def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_turn() -> None:
+def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_new_minute() -> None:
     budget = confirmed()
     trades = endpoints.agg_trades("A", 1000)
     spend(budget, 20, 5)
@@ -446,31 +448,31 @@ def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_turn() -> No
     def wait(second: float) -> float:
         return budget.free_at(trades, Cause.WARM_UP, at(second)) - at(second).steady
 
-    # They would be 61 of 70; of the 30 that are kept at its beginning, less and less is kept in the course of a minute.
+    # They would be 61 of 70: of the 30 that are kept at the start of a minute, fewer are kept later.
     assert wait(12) == pytest.approx(35, abs=2)
     assert wait(50) == 0
     assert budget.free_at(audit(), Cause.AUDIT, at(12)) == at(12).steady
     assert budget.allowance(trades, Cause.WARM_UP) == 40, "an account that others share knows nothing of it"
 
 
-def test_what_reads_leave_for_repairs_is_kept_until_the_turn() -> None:
+def test_what_reads_leave_for_repairs_is_kept_until_the_new_minute() -> None:
     budget = confirmed()
     spend(budget, 64, 5)
     assert [free(budget, weight, second) == 0 for second in (12, 50) for weight in (7, 8)] == [True, False] * 2
 
 
-def test_what_can_wait_is_not_sent_in_numbers_around_a_turn() -> None:
+def test_requests_that_can_wait_are_not_sent_in_numbers_around_a_new_minute() -> None:
     budget = confirmed()
     for second in (59.0, 59.2, 60.5):
         assert budget.free_at(weighing(2), Cause.POLL, at(second), waiting=100) == at(second).steady
         spend(budget, 2, second)
     assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=100) == pytest.approx(at(62).steady)
-    assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=1) == at(61).steady, "all of it fits in"
+    assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=1) == at(61).steady, "all of them fit"
     assert budget.free_at(weighing(2), Cause.REPAIR, at(61), waiting=100) == at(61).steady
     assert budget.free_at(weighing(2), Cause.POLL, at(62), waiting=100) == at(62).steady
 
 
-def test_each_series_of_candles_is_audited_as_often_as_is_meant_or_as_the_share_of_audits_allows() -> None:
+def test_candles_are_audited_as_often_as_intended_or_as_the_share_for_audits_allows() -> None:
     budget = Budget(Config())
     budget.candles(800, 0)
     assert budget.audit_every() == 300.0

@@ -12,7 +12,7 @@ from ..venue.samples import compact
 from .bench import HISTORY, TURN, Bench, TinySymbol, ask_for_listings, deep
 
 
-def test_candles_that_trade_need_no_request_at_the_turn() -> None:
+def test_candles_that_trade_need_no_request_at_their_close() -> None:
     bench = Bench([deep(f"S{i}USDT", 10) for i in range(10)])
     bench.warm()
     bench.run(TURN + 120)
@@ -37,7 +37,7 @@ def test_the_close_of_quiet_candles_is_known_within_seven_seconds_by_small_reque
     assert len(confirmed) == 100
     assert {fetch.request.weight for _, fetch in confirmed} == {1}
     times = [when - TURN for when, _ in confirmed]
-    assert min(times) >= 5.0, "before that REST may not have its last word"
+    assert min(times) >= 5.0, "before that, what REST shows may not be final"
     assert max(times) <= 5.5 + CONFIRM_SPREAD
     assert max(sum(start <= when < start + 0.1 for when in times) for start in times) <= 25, "they come as one crowd"
     assert all(map(bench.agrees, bench.symbols))
@@ -48,14 +48,14 @@ def test_a_confirmation_is_not_lost_to_an_audit() -> None:
     bench.warm()
     bench.run(TURN - bench.seconds + 3.6)
     state = bench.engine.reconciler.states[bench.series().key]
-    # The rolling audit of this series happens to fall between the turn and the confirmation.
+    # The rolling audit of this series happens to fall between the close and the confirmation.
     state.due = None
     bench.engine.reconciler._queue.schedule(state, bench.now + 0.3, Cause.AUDIT)
     bench.run(56)
     assert not bench.series().state(bench.exchange()).doubt
 
 
-def test_a_lost_final_event_is_made_good_as_soon_as_rest_has_it() -> None:
+def test_a_lost_final_event_is_made_up_for_as_soon_as_rest_has_it() -> None:
     bench = Bench([deep("AUSDT", 10), deep("BUSDT", 10)])
     bench.warm()
     bench.dropped = lambda stream, frame: (
@@ -70,7 +70,7 @@ def test_a_lost_final_event_is_made_good_as_soon_as_rest_has_it() -> None:
     assert not bench.series().state(bench.exchange()).doubt
 
 
-def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
+def test_a_clock_that_was_ahead_does_not_hold_up_the_closes() -> None:
     bench = Bench([deep("AUSDT", 0)], follow=False)
     bench.exchange_ahead = 600_000
     bench.follow("AUSDT")
@@ -79,7 +79,7 @@ def test_a_clock_that_was_ahead_does_not_hold_up_the_turns() -> None:
     assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) == 1
 
 
-def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_is_served_from_memory() -> None:
+def test_a_halt_without_candles_costs_one_request_an_interval_and_is_served_from_memory() -> None:
     bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
     bench.warm()
     bench.run(240)
@@ -92,7 +92,7 @@ def test_a_halt_of_which_there_are_no_candles_costs_one_request_an_interval_and_
 
 
 @pytest.mark.parametrize("told_by", ["an event", "exchangeInfo"])
-def test_the_end_of_a_halt_without_a_trade_is_looked_into_at_once(told_by: str) -> None:
+def test_the_end_of_a_halt_without_a_trade_is_checked_at_once(told_by: str) -> None:
     bench = Bench([TinySymbol("AUSDT", [5] * (HISTORY + 20)), TinySymbol("HALTED", [5] * (HISTORY + 2))])
     bench.warm()
     bench.run(275)
@@ -111,14 +111,14 @@ def test_the_end_of_a_halt_without_a_trade_is_looked_into_at_once(told_by: str) 
 
 
 @pytest.mark.parametrize(("ahead", "asked"), [(1, 0), (50, 1)])
-def test_a_row_that_may_have_overtaken_a_frame_is_confirmed_unless_frames_come_to_it(ahead: int, asked: int) -> None:
+def test_a_row_that_may_have_overtaken_a_frame_is_confirmed_unless_frames_do_so(ahead: int, asked: int) -> None:
     bench = Bench([deep("AUSDT", 120)])
     bench.warm()
     bench.run(20.1)
     series, reconciler = bench.series(), bench.engine.reconciler
     _, event, _ = series.last_heard()
     row = series.rows(1, None, exact=True)[0]
-    # As an answer shows it that was requested just before the newest frame and came just after it.
+    # As in an answer that was requested just before the newest frame and came just after it.
     row[8] += ahead
     series.replace([compact(row)[1:-1]], Origin(event - 20, 1))
     assert reconciler._closes.await_frames(reconciler.states[series.key], bench.at())

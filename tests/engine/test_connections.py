@@ -61,7 +61,7 @@ def test_more_streams_take_more_connections(count: int, most: int, needed: int) 
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from([*Progress, None])), max_size=40))
-def test_the_names_of_each_progress_are_kept_apart(changes: list[tuple[str, Progress | None]]) -> None:
+def test_the_names_in_each_state_of_subscription_are_kept_apart(changes: list[tuple[str, Progress | None]]) -> None:
     streams, plain = Streams({"a": Progress.SENT}), {"a": Progress.SENT}
     for name, progress in changes:
         if progress is None:
@@ -109,13 +109,13 @@ def test_message_limits_are_kept_where_messages_arrive_however_late_they_are_sen
     told = wire.answer
 
     def answer(where: int, method: str, batch: list[str]) -> Any:
-        # In order: what was sent later arrives no sooner.
+        # In order: a message that was sent later does not arrive sooner.
         arrived.append(max([wire.now + wire.latency / 2, *arrived[-1:]]))
         return told(where, method, batch)
 
     wire.answer = answer
     for i in range(100):
-        # A thread that is held up for a while sends all at once what it was given meanwhile.
+        # A thread that is held up for a while then sends everything it was given at once.
         wire.latency = 2.0 - 0.1 * (i % 20)
         wire.connections.subscribe([(f"t{i}@x", route)], wire.at())
         wire.run(0.1)
@@ -143,7 +143,7 @@ def test_every_message_has_its_own_id_and_is_utf8() -> None:
     assert "币安人生usdt@aggTrade" in sent[0]
 
 
-def test_an_acknowledgement_of_something_else_is_not_taken() -> None:
+def test_an_acknowledgement_of_something_else_is_ignored() -> None:
     wire = wire_of(names(1))
     wire.answer = lambda number, method, batch: None
     wire.run(1)
@@ -173,7 +173,7 @@ def test_an_unacknowledged_subscription_ends_the_connection_and_is_repeated() ->
     "refusal",
     [{"error": {"code": 2, "msg": "Invalid request"}}, {"result": ["x"]}, {"code": 3, "msg": "x"}],
 )
-def test_a_refused_subscription_is_repeated_but_not_hammered(refusal: dict[str, Any]) -> None:
+def test_a_refused_subscription_is_repeated_without_hammering_the_exchange(refusal: dict[str, Any]) -> None:
     wire = wire_of(names(1))
     wire.answer = lambda number, method, batch: refusal
     wire.run(120)
@@ -239,7 +239,7 @@ def test_back_off_is_reset_after_a_while_of_health() -> None:
     assert wire.attempts[-1][0] - cut_at <= 1.0
 
 
-def test_encouragement_ends_a_long_wait_but_never_the_shortest() -> None:
+def test_a_recovered_network_ends_a_long_wait_but_never_the_shortest() -> None:
     wire = wire_of(names(1), reconnect_min=1.0)
     wire.refuses = True
     wire.run(100)
@@ -273,7 +273,7 @@ def test_a_connection_that_never_shakes_hands_is_given_up() -> None:
 
 
 def made_again() -> tuple[Wire, int, Link]:
-    """A connection that was lost and is open again: its number, and its link of before."""
+    """Return the number of a connection that was lost and is open again, and its link from before."""
     wire = wire_of(names(1))
     settle(wire)
     ((number, old),) = wire.open.items()
@@ -282,7 +282,7 @@ def made_again() -> tuple[Wire, int, Link]:
     return wire, number, old
 
 
-def test_news_of_an_attempt_given_up_before_are_ignored() -> None:
+def test_reports_of_an_attempt_that_was_given_up_are_ignored() -> None:
     wire, number, old = made_again()
     state = wire.connections.connections[number]
     wire.connections.lost(number, old, "late news", wire.at())
@@ -413,7 +413,7 @@ def test_after_any_trouble_every_stream_is_delivered(story: list[tuple[str, int,
     assert all(isinstance(action, Connect) is False for action in wire.connections.actions)
 
 
-def test_a_connection_that_is_made_again_is_another_link() -> None:
-    """What other processes know by the number of the one before is not alive because the new one is."""
+def test_a_connection_that_is_made_again_is_a_new_link() -> None:
+    """What other processes know by the number of the old one is not alive because the new one is."""
     wire, number, old = made_again()
     assert wire.open[number].number != old.number

@@ -11,7 +11,7 @@ from .bench import HISTORY, TURN, Bench, deep
 
 
 def begun_by_a_read(bench: Bench, key: Key, request: Request, limit: int, *, pause: float) -> Fetch:
-    """A series is followed and read at once; the answer is ``pause`` seconds old when it comes."""
+    """Follow a series and read it at once; the answer is ``pause`` seconds old when it comes."""
     bench.follow()
     bench.run(3)
     bench.asked.clear()
@@ -24,9 +24,9 @@ def begun_by_a_read(bench: Bench, key: Key, request: Request, limit: int, *, pau
 
 
 @pytest.mark.parametrize("pause", [0.01, 2.0])
-def test_trades_begun_by_a_read_are_not_requested_again_where_the_stream_goes_on(pause: float) -> None:
+def test_trades_begun_by_a_read_are_not_requested_again_where_the_stream_continues_them(pause: float) -> None:
     bench = Bench([deep("AUSDT", 50)], follow=False)
-    bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES  # where the read is under way it joins that
+    bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES  # it joins the read where that is under way
     key = Key(Kind.TRADES, "AUSDT")
     read = begun_by_a_read(bench, key, endpoints.agg_trades("AUSDT", 1_000), 1_000, pause=pause)
     assert bench.run(10, until=lambda: bench.store.trades("AUSDT").link is not None)
@@ -51,7 +51,7 @@ def test_trades_that_fell_between_a_read_and_its_stream_are_requested() -> None:
     assert ids == list(range(ids[0], ids[0] + 1_000))
 
 
-def test_candles_begun_by_a_read_are_not_requested_again_where_they_trade() -> None:
+def test_candles_begun_by_a_read_are_not_requested_again_while_they_trade() -> None:
     bench = Bench([deep("AUSDT", 120), deep("QUIET", 0)], follow=False, warmup_klines=HISTORY)
     for symbol in ("AUSDT", "QUIET"):
         read_klines(bench, symbol)
@@ -77,7 +77,7 @@ def read_klines(bench: Bench, symbol: str) -> None:
     begun_by_a_read(bench, key, endpoints.klines(symbol, "1m", HISTORY), HISTORY, pause=0.01)
 
 
-def test_trades_are_served_from_their_first_frame_on_while_older_ones_wait_in_line() -> None:
+def test_trades_are_served_from_their_first_frame_while_older_ones_wait_in_line() -> None:
     """Each request for them weighs 20: the last one in line may come minutes later."""
     bench = Bench([deep("AUSDT", 30)])
     bench.holds = lambda fetch: fetch.key.kind is Kind.TRADES

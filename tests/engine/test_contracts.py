@@ -1,4 +1,4 @@
-"""What follows from contracts that come, go, halt, or bear the name of another."""
+"""What follows from contracts that are listed, delisted or halted, or that have the name of another."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .bench import BEGAN, FIRST_TRADE, Bench, TinySymbol, announce, ask_for_list
 UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
 
-def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
+def test_a_symbol_that_is_delisted_costs_nothing_more_and_harms_no_other() -> None:
     bench = Bench([deep("AUSDT", 20), deep("GONE", 20)])
     bench.warm()
     bench.unlisted = {"GONE"}
@@ -37,7 +37,7 @@ def test_a_symbol_that_leaves_costs_nothing_more_and_harms_nobody() -> None:
     assert not bench.engine.missing(bench.at())
 
 
-def test_a_symbol_that_is_back_is_followed_again_and_its_old_data_never_passed_off_as_fresh() -> None:
+def test_a_relisted_symbol_is_followed_again_and_its_old_data_is_never_passed_off_as_fresh() -> None:
     bench = Bench([deep("AUSDT", 20, minutes=30), deep("BACK", 20, minutes=30)])
     bench.warm()
     bench.unlisted = {"BACK"}
@@ -76,7 +76,7 @@ def test_candles_know_when_their_contract_did_not_trade(by: str, monkeypatch: py
 
 
 def relist(bench: Bench, name: str) -> TinySymbol:
-    """Another contract with the name of one of the bench begins to trade now, with ids and candles of its own."""
+    """Let another contract with the name of one of the bench begin to trade now, with ids and candles of its own."""
     bench.run(60 - bench.exchange() % MINUTE / 1000 + 0.5)
     began = bench.exchange() - bench.exchange() % MINUTE
     young = TinySymbol(name, [7] * 20, first_trade=77, began=began)
@@ -85,7 +85,7 @@ def relist(bench: Bench, name: str) -> TinySymbol:
 
 
 def held_of_old(bench: Bench, name: str, young: TinySymbol) -> bool:
-    """Whether anything that is held is older than the new contract."""
+    """Return whether anything that is kept is older than the new contract."""
     series = bench.store.klines(name, "1m")
     rows = series.rows(100, None, exact=True)
     trades = bench.store.trades(name).read(100)
@@ -126,7 +126,7 @@ def test_a_contract_that_is_listed_under_the_name_of_another_begins_again(how: s
     assert "AUSDT" not in bench.store.renewed
 
 
-def test_what_was_answered_before_exchange_info_may_be_of_the_contract_that_had_the_name() -> None:
+def test_what_was_answered_before_exchange_info_may_belong_to_the_contract_that_had_the_name() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
     assert bench.run(10, until=lambda: bench.store.open_interest("BUSDT", "1h").state(0).answered > 0)
@@ -141,8 +141,8 @@ def test_what_was_answered_before_exchange_info_may_be_of_the_contract_that_had_
     assert "AUSDT" not in bench.store.renewed
 
 
-def test_where_exchange_info_cannot_be_had_the_trade_ids_tell_that_it_may_be_another_contract() -> None:
-    """Its candles follow on those of the contract that had the name, and nobody has announced it."""
+def test_without_exchange_info_the_trade_ids_show_that_it_may_be_another_contract() -> None:
+    """Its candles continue those of the contract that had the name, and nobody has announced it."""
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.holds = lambda fetch: fetch.key.kind is Kind.LISTINGS
@@ -173,7 +173,7 @@ def test_where_the_listings_show_the_same_contract_its_candles_are_read_from_mem
     assert series.unsettled(bench.exchange()) == ""
 
 
-def test_what_was_requested_of_the_old_contract_is_not_merged_into_the_new_one() -> None:
+def test_what_was_requested_for_the_old_contract_is_not_merged_into_the_new_one() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     asked = bench.exchange()
@@ -188,8 +188,8 @@ def test_what_was_requested_of_the_old_contract_is_not_merged_into_the_new_one()
     assert not held_of_old(bench, "BUSDT", young)
 
 
-def test_what_a_replica_that_lags_said_of_it_is_forgotten_as_soon_as_every_replica_knows_it() -> None:
-    """It was requested of the new contract, and had the candles and trades of the old one for minutes."""
+def test_what_a_lagging_replica_said_of_the_new_contract_is_forgotten_once_every_replica_knows_it() -> None:
+    """It was requested for the new contract, and contained candles and trades of the old one for minutes."""
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     fetches = [bench.of(kind, symbol="BUSDT")[0][1] for kind in (Kind.KLINES, Kind.TRADES)]
@@ -244,10 +244,10 @@ def test_listings_are_requested_again_where_events_may_have_been_missed() -> Non
         (Key(Kind.SPOT, "AUSDT"), endpoints.spot_price("AUSDT"), False),
     ],
 )
-def test_a_refusal_of_a_symbol_by_the_futures_host_is_a_reason_to_ask(
+def test_a_symbol_refused_by_the_futures_host_is_a_reason_to_request_the_listings(
     key: Key, sent: Request[Any], asked: bool
 ) -> None:
-    """Also where the answer would have belonged to no series."""
+    """This holds also where the answer would have belonged to no series."""
     bench = Bench([deep("AUSDT", 30)])
     bench.warm()
     since = bench.seconds

@@ -1,4 +1,4 @@
-"""What is followed because it was read: kept while it is read, dropped when nobody asks any more."""
+"""What is followed because it was read: it is kept while it is read, and dropped when nobody reads it any more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ONE, OTHER = Key(Kind.KLINES, "AUSDT", "1m"), Key(Kind.TRADES, "BUSDT")
 
 
 def kept_for(demand: Demand, now: float) -> float:
-    """How long after ``now`` something is dropped, swept as the engine does."""
+    """Return how long after ``now`` something is dropped, swept as the engine does."""
     at = now
     while not demand.expired(at):
         at += SWEEP_EVERY
@@ -21,7 +21,7 @@ def kept_for(demand: Demand, now: float) -> float:
     return at - now
 
 
-def test_it_tells_the_first_read_from_the_others() -> None:
+def test_it_distinguishes_the_first_read_from_the_others() -> None:
     demand = Demand()
     assert demand.touch(ONE, 0.0)
     assert not demand.touch(ONE, 0.5)
@@ -38,18 +38,18 @@ def test_what_was_read_once_is_kept_half_an_hour() -> None:
 
 
 @pytest.mark.parametrize("distance", [60.0, 300.0, 3600.0, 4 * 3600.0])
-def test_what_is_read_again_and_again_is_kept_three_times_the_usual_distance(distance: float) -> None:
+def test_what_is_read_again_and_again_is_kept_for_three_times_the_usual_interval(distance: float) -> None:
     demand = Demand()
     for number in range(20):
         now = number * distance
-        # That reads so far apart will go on is known from the second one on.
+        # From the second read on it is known that reads that far apart go on.
         assert not demand.expired(now) or (number == 1 and distance > LEAST_KEPT), "dropped between two of its reads"
         demand.touch(ONE, now)
     expected = max(LEAST_KEPT, KEPT_PERIODS * distance)
     assert expected < kept_for(demand, now) <= expected + 2 * SWEEP_EVERY
 
 
-def test_reads_of_one_scan_are_no_distance() -> None:
+def test_reads_of_one_scan_count_as_one() -> None:
     demand = Demand()
     for scan in range(10):
         for repeat in range(5):
@@ -58,7 +58,7 @@ def test_reads_of_one_scan_are_no_distance() -> None:
     assert kept_for(demand, now) > 2 * 3600.0
 
 
-def test_a_read_long_ago_counts_no_more() -> None:
+def test_a_read_long_ago_no_longer_counts() -> None:
     demand = Demand()
     demand.touch(ONE, 0.0)
     assert demand.expired(3600.0) == [ONE]
@@ -67,7 +67,7 @@ def test_a_read_long_ago_counts_no_more() -> None:
     assert kept_for(demand, REMEMBERED + 3600.0) <= LEAST_KEPT + 2 * SWEEP_EVERY
 
 
-def test_only_what_nobody_asks_for_is_dropped() -> None:
+def test_only_what_nobody_reads_is_dropped() -> None:
     demand = Demand()
     demand.touch(ONE, 0.0)
     demand.touch(OTHER, 0.0)
@@ -115,7 +115,7 @@ def test_the_engine_drops_it_with_its_stream_and_leaves_the_rest() -> None:
     assert bench.agrees("BUSDT")
 
 
-def test_dropped_and_read_again_it_is_followed_anew() -> None:
+def test_what_was_dropped_is_followed_again_once_it_is_read() -> None:
     bench = Bench([deep("AUSDT", 5, minutes=45)], follow=False)
     bench.follow()
     bench.engine.follow(bench.store.follow([ONE]), bench.at())
@@ -152,7 +152,7 @@ def test_a_symbol_that_joins_the_exchange_is_listed_within_seconds() -> None:
     listings = bench.store.listings.get()
     assert listings is not None
     assert "NEW" not in listings.value.trading
-    assert len(bench.of(Kind.LISTINGS)) == 1, "while nothing differs it is not asked again"
+    assert len(bench.of(Kind.LISTINGS)) == 1, "while nothing differs it is not requested again"
     joined = True
     bench.unlisted.clear()
     bench.run(3)

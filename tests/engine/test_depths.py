@@ -1,4 +1,4 @@
-"""What the engine asks for the sake of full order books, on a virtual clock."""
+"""What the engine requests for full order books, on a virtual clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ STEP = 0.1
 
 
 class Desk:
-    """One full book, its market, and whoever answers its requests."""
+    """One full book, its market, and an exchange that answers its requests."""
 
     def __init__(self, *, asked: int = 100, levels: int = 30, seed: int = 3) -> None:
         self.now = 1_000.0
@@ -114,7 +114,7 @@ class Desk:
         self.event()
 
     def requests(self) -> list[tuple[Cause, int, int]]:
-        """Cause, levels and weight of what was sent since the last call."""
+        """Return cause, levels and weight of what was sent since the last call."""
         found = [(fetch.cause, fetch.request.rows, fetch.request.weight) for _, fetch in self.sent]
         assert all(fetch.request == endpoints.depth("BTCUSDT", fetch.request.rows) for _, fetch in self.sent)
         self.sent.clear()
@@ -133,9 +133,7 @@ def live(desk: Desk) -> Desk:
 @pytest.mark.parametrize(
     ("asked", "limit", "weight"), [(21, 500, 10), (100, 500, 10), (101, 1000, 20), (1000, 1000, 20)]
 )
-def test_a_snapshot_of_the_size_that_is_requested_follows_the_acknowledgement(
-    asked: int, limit: int, weight: int
-) -> None:
+def test_a_snapshot_of_the_requested_size_follows_the_acknowledgement(asked: int, limit: int, weight: int) -> None:
     desk = Desk(asked=asked)
     desk.run(30)
     assert desk.requests() == [], "without its stream a snapshot is of no use"
@@ -162,7 +160,7 @@ def test_a_snapshot_that_is_older_than_the_first_event_is_followed_by_another() 
     assert desk.book.live()
 
 
-def test_a_replica_that_stays_behind_is_requested_from_ever_less_often() -> None:
+def test_a_replica_that_stays_behind_is_requested_less_and_less_often() -> None:
     desk = Desk()
     old = desk.market.rest(500)
     desk.event(lost=True)
@@ -174,8 +172,9 @@ def test_a_replica_that_stays_behind_is_requested_from_ever_less_often() -> None
     assert 4 <= len(desk.requests()) <= 9
 
 
-def test_a_book_at_rest_is_live_once_an_answer_shows_what_was_before_its_subscription() -> None:
-    """Answers are older than it, from a replica that lags or because nothing has changed for so long."""
+def test_a_book_at_rest_is_live_once_an_answer_shows_its_state_before_the_subscription() -> None:
+    """Answers are older than the subscription, from a replica that lags or because nothing has changed for that
+    long."""
     desk = Desk()
     old = desk.rest(500)
     desk.rest = lambda limit: old  # type: ignore[method-assign]
@@ -207,7 +206,7 @@ def test_a_failed_snapshot_is_requested_again() -> None:
     assert desk.book.live()
 
 
-def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() -> None:
+def test_a_reconnect_brings_a_snapshot_unless_the_stream_continues_where_it_ended() -> None:
     desk = live(Desk())
     desk.link.up = False
     desk.reconciler.lost(desk.link, desk.at())
@@ -227,7 +226,7 @@ def test_a_reconnect_brings_a_snapshot_unless_the_stream_goes_on_where_it_was() 
     assert desk.book.live()
 
 
-def test_a_hand_over_asks_nothing() -> None:
+def test_a_hand_over_requests_nothing() -> None:
     desk = live(Desk())
     old, desk.link = desk.link, Link(2, "public", desk.exchange() / 1000)
     desk.reconciler.moved(KEY, desk.link, desk.at())
@@ -239,7 +238,7 @@ def test_a_hand_over_asks_nothing() -> None:
     assert desk.book.live()
 
 
-def test_an_audit_every_ten_minutes() -> None:
+def test_a_book_is_audited_every_ten_minutes() -> None:
     desk = live(Desk())
     began = desk.now
     desk.run(3 * DEPTH_AUDIT_EVERY, lambda: desk.event() if desk.market.random.random() < 0.2 else None)
@@ -270,7 +269,7 @@ class TestTooManyHoles:
             desk.hole()
             desk.run(every)
 
-    def test_suspended_for_a_while(self) -> None:
+    def test_a_book_with_too_many_is_suspended_for_a_while(self) -> None:
         desk = live(Desk())
         self.holes(desk, HOLES_MOST, every=1.0)
         assert desk.book.live()
@@ -286,7 +285,7 @@ class TestTooManyHoles:
         assert desk.book.live()
         assert desk.book.suspended == ""
         self.holes(desk, HOLES_MOST, every=1.0)
-        assert desk.book.live(), "what was before the rest no longer counts"
+        assert desk.book.live(), "what happened before the pause no longer counts"
 
     def test_rare_holes_are_repaired_for_ever(self) -> None:
         desk = live(Desk())
@@ -294,7 +293,7 @@ class TestTooManyHoles:
         assert desk.book.live()
         assert desk.book.holes == 4 * HOLES_MOST
 
-    def test_reconnects_are_no_holes(self) -> None:
+    def test_reconnects_are_not_holes(self) -> None:
         desk = live(Desk())
         for number in range(2, 12):
             desk.link.up = False
@@ -318,7 +317,7 @@ class TestTooManyHoles:
         desk.run(5)
         assert desk.requests() == []
 
-    def test_cut_while_it_rests(self) -> None:
+    def test_a_connection_lost_during_the_suspension_changes_nothing(self) -> None:
         desk = live(Desk())
         self.holes(desk, HOLES_MOST + 1, every=1.0)
         assert desk.book.suspended
@@ -334,7 +333,7 @@ class TestTooManyHoles:
 
 class TestRoomToMove:
     def falls(self, desk: Desk, ticks: int) -> None:
-        """The price falls through so many levels of bids."""
+        """Let the price fall through this many levels of bids."""
         desk.market.history.clear()
         desk.market._move(-ticks)
         desk.market.update_id += 1
@@ -344,7 +343,7 @@ class TestRoomToMove:
         desk.book.note_read(limit, desk.now)
         return desk.book.read(limit) is not None
 
-    def test_a_book_with_few_levels_left_gets_a_new_snapshot_before_they_are_lacking(self) -> None:
+    def test_a_book_with_few_levels_left_gets_a_new_snapshot_before_they_run_out(self) -> None:
         desk = live(Desk(levels=800))
         assert desk.book.covers(500 - 10)
         assert not desk.book.covers(600)
@@ -359,7 +358,7 @@ class TestRoomToMove:
         assert desk.book.covers(400)
         assert desk.book.counts().mismatches == 0
 
-    def test_not_while_nobody_reads(self) -> None:
+    def test_no_snapshot_is_requested_while_nobody_reads(self) -> None:
         desk = live(Desk(levels=800))
         assert self.read(desk, 100)
         desk.run(READ_WITHIN + 1)
@@ -372,7 +371,7 @@ class TestRoomToMove:
         assert desk.requests() == [(Cause.REPAIR, 500, 10)]
         assert self.read(desk, 100)
 
-    def test_where_the_price_runs_away_sooner_again(self) -> None:
+    def test_a_price_that_runs_away_brings_the_next_one_sooner(self) -> None:
         desk = live(Desk(levels=3_000))
         for _ in range(2):
             self.falls(desk, 370)
@@ -381,8 +380,8 @@ class TestRoomToMove:
         assert len(desk.requests()) == 2
         assert self.read(desk, 100)
 
-    def test_not_more_often_than_every_half_minute(self) -> None:
-        # A thousand is all that a snapshot shows, so every step of the price takes what is asked.
+    def test_snapshots_are_no_more_than_one_every_half_minute(self) -> None:
+        # A snapshot shows a thousand levels, so every step of the price uses up what was requested.
         desk = live(Desk(asked=1000, levels=1_300))
         for _ in range(4 * int(WIDENED_EVERY)):
             self.falls(desk, 1)
@@ -392,7 +391,7 @@ class TestRoomToMove:
         assert desk.book.live()
 
 
-class TestWitnesses:
+class TestSilentStreams:
     def quote(self, desk: Desk) -> None:
         bids, asks = desk.market.history[desk.market.update_id]
         data = {
@@ -410,7 +409,7 @@ class TestWitnesses:
         desk.store.book("BTCUSDT").apply(frame("btcusdt@depth20@100ms", data), desk.link)
 
     @pytest.mark.parametrize("witness", ["quote", "light"])
-    def test_a_silent_stream_is_found_and_subscribed_anew(self, witness: str) -> None:
+    def test_a_silent_stream_is_found_and_subscribed_to_again(self, witness: str) -> None:
         desk = live(Desk())
 
         def changes() -> None:
@@ -430,7 +429,7 @@ class TestWitnesses:
         assert desk.requests() == [(Cause.REPAIR, 500, 10)]
 
     @pytest.mark.parametrize("witness", ["quote", "light"])
-    def test_a_stream_that_is_a_little_behind_all_the_time_is_not_suspected(self, witness: str) -> None:
+    def test_a_stream_that_is_always_a_little_behind_is_not_suspected(self, witness: str) -> None:
         desk = live(Desk())
         late: list[bytes] = []
 
@@ -445,14 +444,14 @@ class TestWitnesses:
         assert desk.reconciler.remedies.pending == []
         assert desk.book.live()
 
-    def test_a_snapshot_that_is_ahead_of_the_streams_is_no_evidence(self) -> None:
+    def test_a_snapshot_that_is_ahead_of_the_streams_is_not_evidence(self) -> None:
         desk = live(Desk())
         desk.market.change(2)
         desk.store.book("BTCUSDT").replace(desk.market.rest(20), Origin(desk.exchange(), 20))
         desk.run(10)
         assert desk.reconciler.remedies.pending == []
 
-    def test_a_connection_that_lags_is_judged_as_a_whole(self) -> None:
+    def test_a_connection_that_lags_is_suspected_as_a_whole(self) -> None:
         desk = live(Desk())
         desk.event(lost=True)
         self.quote(desk)
@@ -462,7 +461,7 @@ class TestWitnesses:
             desk.reconciler.tick(desk.at())
         assert desk.reconciler.remedies.pending == []
 
-    def test_given_up_after_two_remedies_and_tried_again(self) -> None:
+    def test_a_stream_is_given_up_after_two_attempts_and_tried_again_later(self) -> None:
         desk = live(Desk())
 
         def changes() -> None:
@@ -497,17 +496,17 @@ class TestQuality:
         assert meter.judge("BTCUSDT", desk.at()).score == 1.0
         desk.hole()
         judged = meter.judge("BTCUSDT", desk.at())
-        assert judged.missing == 0.5, "at one of two moments it is not live"
+        assert judged.missing == 0.5, "it is not live at one of two moments"
         desk.run(0.5)
         assert meter.judge("BTCUSDT", desk.at()).missing == pytest.approx(1 / 99)
 
-    def test_a_book_that_is_only_begun_takes_nothing(self) -> None:
+    def test_a_book_that_has_only_begun_lowers_nothing(self) -> None:
         desk = Desk()
         desk.store.book("BTCUSDT").go_live(desk.link)
         assert QualityMeter(desk.store).judge("BTCUSDT", desk.at()).score == 1.0
 
 
-def test_what_nobody_asks_for_is_dropped_after_half_an_hour() -> None:
+def test_a_full_book_that_nobody_reads_is_dropped_after_half_an_hour() -> None:
     now = 1_000.0
     store = MarketStore(Config(), lambda: now)
     engine = Engine(Config(), store, rng=random.Random(1))

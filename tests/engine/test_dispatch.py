@@ -77,7 +77,7 @@ def sent(dispatcher: Dispatcher, seconds: float = 0.0) -> Send:
 
 
 def again(outcome: Done | Retry) -> float:
-    """Seconds after the start at which it is sent again at the earliest."""
+    """Return the earliest second after the start at which it is sent again."""
     assert isinstance(outcome, Retry)
     return outcome.at - START
 
@@ -154,7 +154,7 @@ class TestAnAnswer:
         dispatcher.done(send, "rows", at(10.2))
         assert used(dispatcher, 11) == 500
 
-    def test_of_no_use_is_final(self) -> None:
+    def test_that_is_unusable_is_final(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch())
         send = sent(dispatcher)
@@ -165,7 +165,7 @@ class TestAnAnswer:
 
 
 class TestTime:
-    def test_for_a_reader_ends_when_he_gives_up(self) -> None:
+    def test_for_a_reader_ends_when_it_gives_up(self) -> None:
         dispatcher = dispatcher_of()
         ask(dispatcher, fetch(), 3.0)
         assert sent(dispatcher, 1).timeout == pytest.approx(2.0)
@@ -176,7 +176,7 @@ class TestTime:
         ask(dispatcher, fetch(), 3.0)
         assert sent(dispatcher, 1).timeout == TIMEOUT
 
-    def test_is_never_nothing(self) -> None:
+    def test_is_never_zero(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch())
         ask(dispatcher, fetch(), 0.01)
@@ -226,7 +226,7 @@ class TestRetry:
         ask(dispatcher, fetch(), 5.0)
         assert isinstance(dispatcher.failed(sent(dispatcher), error, at(seconds)), Done)
 
-    def test_nothing_where_each_is_sent_once(self) -> None:
+    def test_never_where_each_request_is_sent_once(self) -> None:
         for error in (ExchangeFailure("503"), RateLimited("429", retry_at=WALL + 1)):
             dispatcher = dispatcher_of(once=True)
             ask(dispatcher, fetch(), 5.0)
@@ -264,7 +264,7 @@ class TestRetry:
         assert dispatcher.next(at(1)) == START + resumed
         assert sent(dispatcher, resumed).fetch.key.symbol == "A"
 
-    def test_nor_is_the_moment_at_which_the_budget_has_room_missed_during_a_pause(self) -> None:
+    def test_the_moment_at_which_the_budget_has_room_is_not_missed_during_a_pause(self) -> None:
         dispatcher = dispatcher_of(100)
         other = fetch("X", weight=70).request
         budget_of(dispatcher).spend(other, at(), Cause.READ)
@@ -342,7 +342,7 @@ class TestRateLimited:
             ask(dispatcher, fetch(), 5.0, 2.0)
         assert caught.value.retry_at == pytest.approx(WALL + 31)
 
-    def test_so_does_one_whose_deadline_is_the_moment_from_which_the_host_accepts_requests_again(self) -> None:
+    def test_a_reader_whose_deadline_is_the_moment_when_the_host_accepts_requests_again_fails_at_once(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), 5.0)
         error = RateLimited("429", retry_at=WALL + 5)
@@ -377,7 +377,7 @@ class TestGivingUp:
         assert isinstance(error, RateLimited)
         assert "budget" in str(error)
         assert error.retry_at == pytest.approx(WALL + 60)
-        assert dispatcher.next(at(61)) is None  # nobody wants it any more
+        assert dispatcher.next(at(61)) is None  # nobody waits for it any longer
 
     def test_a_budget_that_is_free_at_the_last_moment_was_the_cause_too(self) -> None:
         dispatcher = dispatcher_used_up_until_three()
@@ -405,14 +405,14 @@ class TestGivingUp:
         dispatcher.failed(sent(dispatcher), failure, at(1))
         assert dispatcher.gave_up(reader, at(1.5)).__cause__ is failure
 
-    def test_a_request_that_nobody_needs_any_more_is_not_sent(self) -> None:
+    def test_a_request_that_nobody_needs_any_longer_is_not_sent(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch("A"), 30.0)
         dispatcher.withdraw(reader)
         assert len(dispatcher) == 0
         assert dispatcher.next(at()) is None
 
-    def test_who_withdraws_after_the_answer_has_come_changes_nothing(self) -> None:
+    def test_a_reader_that_withdraws_after_the_answer_has_come_changes_nothing(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch())
         dispatcher.done(sent(dispatcher), "rows", at(1))
@@ -451,7 +451,7 @@ class TestCostOfAFailure:
         assert used(dispatcher, 10 + 60 + 31) == 0
 
     def test_a_budget_that_is_used_up_bars_no_host(self) -> None:
-        """Open interest has a limit of its own: at its end, candles are still to be had."""
+        """Open interest has a limit of its own: once that is used up, candles can still be requested."""
         dispatcher = dispatcher_of()
         interest = endpoints.open_interest_hist("A", "5m", 30)
         assert interest.host is Host.FUTURES
@@ -479,7 +479,7 @@ class TestClose:
         assert dispatcher.failed(send, late, at(1)) == Done(send.fetch, late, [])
         assert (len(dispatcher), dispatcher.under_way) == (0, 0)
 
-    def test_what_pauses_before_its_next_attempt_is_not_sent_either(self) -> None:
+    def test_a_request_that_pauses_before_its_next_attempt_is_not_sent_either(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch(cause=Cause.REPAIR))
         resumed = again(dispatcher.failed(sent(dispatcher), ExchangeFailure("503"), at(1)))
@@ -487,7 +487,7 @@ class TestClose:
         assert dispatcher.next(at(1)) is None, "there is nothing to come back for"
         assert dispatcher.next(at(resumed)) is None
 
-    def test_nothing_is_taken_in_afterwards(self) -> None:
+    def test_nothing_is_accepted_afterwards(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.close()
         dispatcher.submit(fetch())
@@ -568,7 +568,7 @@ def test_whatever_happens_every_reader_and_the_engine_get_their_answer(seed: int
 
 
 class TestARefusalByAnAccountThatOthersShare:
-    def test_queues_the_request_again_as_if_it_had_not_been_sent(self) -> None:
+    def test_requeues_the_request_as_if_it_had_not_been_sent(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch(weight=30))
         send = sent(dispatcher)
@@ -580,7 +580,7 @@ class TestARefusalByAnAccountThatOthersShare:
         assert once_more.job.attempts == 1
         assert dispatcher.done(once_more, "rows", at(4)) == Done(send.fetch, None, [])
 
-    def test_holds_for_what_is_as_heavy_and_of_its_tier(self) -> None:
+    def test_applies_to_requests_of_the_same_weight_and_tier(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch("A", Cause.POLL, weight=5))
         dispatcher.refused(sent(dispatcher), START + 30, at())
@@ -594,7 +594,7 @@ class TestARefusalByAnAccountThatOthersShare:
         assert budget.free_at(fetch(weight=6).request, Cause.POLL, at(30)) == START + 30
 
     @pytest.mark.parametrize("until", [5, 20])
-    def test_beyond_the_readers_patience_is_their_error(self, until: int) -> None:
+    def test_that_outlasts_the_readers_patience_is_their_error(self, until: int) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), patience=5)
         done = dispatcher.refused(sent(dispatcher), START + until, at(1))
@@ -606,7 +606,7 @@ class TestARefusalByAnAccountThatOthersShare:
         with pytest.raises(RateLimited):
             ask(dispatcher, fetch(), patience=2, seconds=2)
 
-    def test_beyond_it_leaves_what_the_engine_needs_in_the_queue(self) -> None:
+    def test_that_outlasts_it_leaves_what_the_engine_needs_in_the_queue(self) -> None:
         dispatcher = dispatcher_of()
         reader = ask(dispatcher, fetch(), patience=5)
         dispatcher.submit(fetch())
@@ -615,7 +615,7 @@ class TestARefusalByAnAccountThatOthersShare:
         assert isinstance(dispatcher.gave_up(reader, at(5)), RateLimited)
         assert dispatcher.done(sent(dispatcher, 20), "rows", at(21)).error is None
 
-    def test_after_the_end_is_no_attempt(self) -> None:
+    def test_after_the_end_does_not_count_as_an_attempt(self) -> None:
         dispatcher = dispatcher_of()
         dispatcher.submit(fetch())
         send = sent(dispatcher)

@@ -14,7 +14,7 @@ from .bench import TURN, Bench, deep, failing
 # --- hand-over ------------------------------------------------------------------------------------
 
 
-def test_a_hand_over_asks_nothing_and_interrupts_nothing() -> None:
+def test_a_hand_over_requests_and_interrupts_nothing() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)], connection_max_age=100.0)
     bench.warm()
     begun, before = bench.seconds, set(bench.links.values())
@@ -32,7 +32,7 @@ def test_a_hand_over_asks_nothing_and_interrupts_nothing() -> None:
     assert bench.agrees("AUSDT")
 
 
-def test_a_fetch_dropped_with_its_connection_is_made_anew() -> None:
+def test_a_fetch_dropped_with_its_connection_is_made_again() -> None:
     bench = Bench([deep("AUSDT", 20)], connection_max_age=60.0)
     bench.warm()
     bench.holds = lambda fetch: fetch.key.kind is Kind.KLINES and bool(bench.held) is False
@@ -40,7 +40,7 @@ def test_a_fetch_dropped_with_its_connection_is_made_anew() -> None:
     assert bench.run(60, until=lambda: bool(bench.held))
     (waiting,) = bench.held
     assert waiting.link is not None
-    # What waits in line for a connection that is gone is dropped in silence.
+    # What waits in line for a connection that is gone is dropped silently.
     assert bench.run(90, until=lambda: not waiting.link.up)
     bench.run(20)
     assert len(bench.of(Kind.KLINES, cause=Cause.REPAIR)) >= 2
@@ -48,7 +48,7 @@ def test_a_fetch_dropped_with_its_connection_is_made_anew() -> None:
     assert not bench.series().state(bench.exchange()).doubt
 
 
-def test_a_hand_over_makes_no_book_live_that_was_not() -> None:
+def test_a_hand_over_makes_no_book_live_that_was_not_live_before() -> None:
     bench = Bench([deep("AUSDT", 0)])
     bench.warm()
     book, state = bench.store.book("AUSDT"), bench.engine.reconciler.states[Key(Kind.BOOK, "AUSDT")]
@@ -63,7 +63,7 @@ def test_a_hand_over_makes_no_book_live_that_was_not() -> None:
 # --- dead connections ----------------------------------------------------------------------------
 
 
-def test_a_connection_of_which_much_is_dead_is_made_anew() -> None:
+def test_a_connection_with_many_dead_streams_is_made_again() -> None:
     bench = Bench([deep(f"S{i}USDT", 60, minutes=4) for i in range(24)])
     bench.warm()
     link = bench.link_of("s0usdt@kline_1m")
@@ -77,7 +77,7 @@ def test_a_connection_of_which_much_is_dead_is_made_anew() -> None:
 # --- what makes waiting hopeless -------------------------------------------------------------------
 
 
-def test_a_host_counts_for_what_is_missing_and_failed_there_itself() -> None:
+def test_a_host_counts_where_what_is_missing_failed_there_itself() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     barred = AccessDenied("firewall", status=403)
@@ -101,14 +101,14 @@ def test_a_host_counts_at_the_start_though_only_the_time_was_requested() -> None
     assert not bench.of(Kind.KLINES)
 
 
-def test_a_route_counts_for_the_streams_of_a_connection_that_failed_there_itself() -> None:
+def test_a_route_counts_where_the_connection_of_a_missing_stream_failed_there_itself() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.refuses = True
     error = RequestRejected("no such path", status=404)
     for _ in range(ATTEMPTS):
         bench.engine.obstacles.failed(Route.MARKET, error)
     assert bench.engine.missing(bench.at())
-    assert bench.engine.hopeless(bench.at()) is None, "no connection that is waited for was tried yet"
+    assert bench.engine.hopeless(bench.at()) is None, "no connection that is waited for has been tried yet"
     assert bench.run(5, until=lambda: bench.engine.hopeless(bench.at()) is error)
     bench.refuses = False
     bench.warm()
@@ -118,7 +118,7 @@ def test_a_route_counts_for_the_streams_of_a_connection_that_failed_there_itself
 # --- coming and going -----------------------------------------------------------------------------
 
 
-def test_what_is_followed_no_longer_is_requested_no_more() -> None:
+def test_what_is_no_longer_followed_is_no_longer_requested() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 0)])
     bench.warm()
     keys = [key for key in bench.store.followed_keys() if key.symbol == "BUSDT"]
@@ -133,7 +133,7 @@ def test_what_is_followed_no_longer_is_requested_no_more() -> None:
     assert bench.agrees("BUSDT")
 
 
-def test_followed_later_it_is_warmed_like_the_first() -> None:
+def test_a_symbol_that_is_followed_later_is_warmed_up_like_the_first() -> None:
     bench = Bench([deep("AUSDT", 20), deep("BUSDT", 20)], follow=False)
     bench.follow("AUSDT")
     bench.warm()
@@ -146,7 +146,7 @@ def test_followed_later_it_is_warmed_like_the_first() -> None:
 # --- the clock ------------------------------------------------------------------------------------
 
 
-def test_an_unproven_clock_is_requested_at_once_but_not_hammered() -> None:
+def test_an_unknown_time_is_requested_at_once_without_hammering_the_exchange() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     begun = bench.seconds
@@ -195,23 +195,23 @@ def test_every_kind_that_is_followed_has_its_policy() -> None:
     assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
 
 
-def test_which_series_may_need_a_new_answer_though_nothing_is_missing_is_policy() -> None:
+def test_the_policy_says_which_series_may_need_a_new_answer_though_nothing_is_missing() -> None:
     for kind, (made, _) in MarketStore._MAKE.items():
         assert FEEDS[kind].refreshed == (made.needs_refresh is not Series.needs_refresh)
 
 
-def test_connections_are_not_alive_in_a_time_to_come_once_the_time_is_known() -> None:
+def test_connections_are_not_alive_in_the_future_once_the_time_is_known() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     link = bench.link_of("!markPrice@arr@1s")
     assert link is not None
-    link.watermark += 1.5  # as a pong proves by a clock that is ahead
+    link.watermark += 1.5  # as a pong does when the clock is ahead
     bench.engine.reconciler.polls.again(CLOCK, bench.at(), 0.0)
     bench.run(0.15)
     assert link.watermark <= bench.exchange() / 1000.0
 
 
-def test_a_connection_that_lags_for_good_is_made_anew() -> None:
+def test_a_connection_that_keeps_lagging_is_made_again() -> None:
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     laggard = bench.link_of("!markPrice@arr@1s")

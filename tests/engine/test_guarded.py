@@ -1,4 +1,4 @@
-"""What is not thread-safe notices that it is used without its lock."""
+"""An object that is not thread-safe notices when it is used without its lock."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_a_replacement_takes_over_without_a_gap_and_one_at_a_time() -> None:
         assert wire.delivered() == everything
         assert len(wire.open) <= 4
     assert not set(before.values()) & set(wire.open.values())
-    assert wire.live == [], "a hand-over is no new subscription"
+    assert wire.live == [], "a hand-over is not a new subscription"
     assert {name for name, _ in wire.moved} == everything
     for name, link in dict(wire.moved).items():
         assert link is wire.open[wire.connections.assigned_to[name]]
@@ -88,7 +88,7 @@ def test_a_replacement_takes_over_without_a_gap_and_one_at_a_time() -> None:
     assert wire.most_open <= 4
 
 
-def test_the_two_overlap_for_a_while() -> None:
+def test_the_old_and_the_new_one_overlap_for_a_while() -> None:
     wire = wire_of(names(3), connection_max_age=100.0)
     settle(wire)
     assert wire.run(200, until=lambda: bool(wire.moved))
@@ -109,7 +109,7 @@ def test_connections_are_replaced_before_their_age_limit_and_not_together() -> N
     assert all(b - a > 60 for a, b in itertools.pairwise(times))
 
 
-def test_a_replacement_that_fails_leaves_the_old_one_at_work() -> None:
+def test_a_replacement_that_fails_leaves_the_old_one_in_use() -> None:
     wire = wire_of(names(3), connection_max_age=100.0)
     settle(wire)
     number = next(iter(wire.open))
@@ -137,7 +137,7 @@ def test_a_replaced_connection_that_had_died_in_silence_may_have_missed_somethin
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
-def test_the_old_one_dies_during_the_overlap(acknowledged: bool) -> None:
+def test_what_the_old_one_may_have_missed_when_it_dies_during_the_overlap_is_repaired(acknowledged: bool) -> None:
     wire = wire_of(names(3), connection_max_age=100.0)
     settle(wire)
     (old,) = wire.open
@@ -152,7 +152,7 @@ def test_the_old_one_dies_during_the_overlap(acknowledged: bool) -> None:
     assert len(wire.connections.connections) == 1
 
 
-def test_changed_wishes_during_a_hand_over_are_kept() -> None:
+def test_streams_changed_during_a_hand_over_are_kept() -> None:
     wire = wire_of(names(4), connection_max_age=100.0)
     settle(wire)
     assert wire.run(150, until=lambda: replacing(wire))

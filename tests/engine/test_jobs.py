@@ -30,7 +30,7 @@ def fetch(
 
 
 def popped(queue: JobQueue, at: Moment = NOW) -> list[str]:
-    """The symbols of all jobs that may go now, in order."""
+    """Return the symbols of all jobs that may go now, in order."""
     symbols = []
     while isinstance(job := queue.pop(at), Job):
         symbols.append(job.fetch.key.symbol)
@@ -67,7 +67,7 @@ def test_fetches_of_one_identity_are_one_job() -> None:
     assert popped(queue) == ["A", "A"]
 
 
-def test_a_reader_hurries_a_job_in_line() -> None:
+def test_a_reader_moves_a_job_forward_in_line() -> None:
     queue = queue_of()
     queue.add(fetch("first", Cause.REPAIR))
     slow = queue.add(fetch("slow", Cause.WARM_UP))
@@ -104,7 +104,7 @@ def test_a_job_in_line_learns_of_the_subscription_that_came_meanwhile(first: Cau
     assert job.fetch.link is link
 
 
-def test_a_running_job_is_joined_and_changed_no_more() -> None:
+def test_a_running_job_is_joined_and_no_longer_changed() -> None:
     queue, link = queue_of(), Link(1, "market", 0.0)
     queue.add(fetch())
     job = queue.pop(NOW)
@@ -119,7 +119,7 @@ def test_a_running_job_is_joined_and_changed_no_more() -> None:
 
 
 def test_a_job_that_two_pay_for_costs_no_other_its_place_in_line() -> None:
-    """A reader's request that is wanted for a repair, too, stands in both lines."""
+    """A reader's request that a repair also needs waits in both lines."""
     queue = queue_of()
     queue.add(fetch("REPAIR", Cause.REPAIR))
     job = queue.add(fetch("READ", Cause.READ))
@@ -136,7 +136,7 @@ def test_popping_a_job_spends_its_weight() -> None:
     assert queue.budget.windows[endpoints.Bucket.FUTURES].used(NOW) == 2
 
 
-def test_without_budget_it_tells_when_to_ask_again() -> None:
+def test_without_budget_it_returns_when_to_try_again() -> None:
     queue = queue_of(limit=100)
     for i in range(3):
         queue.add(Fetch(Key(Kind.TRADES, f"{i}"), endpoints.agg_trades(f"{i}", 1000), Cause.WARM_UP))
@@ -198,7 +198,7 @@ def test_a_fetch_with_a_reader_is_sent_although_the_stream_has_ended() -> None:
     assert popped(queue) == ["a"]
 
 
-def test_a_new_subscription_saves_the_job_of_the_old_one() -> None:
+def test_a_new_subscription_keeps_the_job_of_the_old_one() -> None:
     queue, old, new = queue_of(), Link(1, "market", 0.0), Link(2, "market", 0.0)
     queue.add(fetch("a", Cause.REPAIR, link=old))
     old.up = False

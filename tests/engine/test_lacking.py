@@ -8,7 +8,7 @@ from .bench import Bench
 
 
 def counted(bench: Bench) -> tuple[int, int]:
-    """What is counted, which must be what a look at every series shows."""
+    """Return what is counted, after checking it against a look at every series."""
     states, store = bench.engine.reconciler.states, bench.store
     candles = [state for key, state in states.items() if key.kind is Kind.KLINES and not state.delisted]
     whole = len(candles), sum(needs_repair(state, store.get(state.key)) for state in candles)
@@ -16,7 +16,7 @@ def counted(bench: Bench) -> tuple[int, int]:
     return whole
 
 
-def test_candles_are_counted_through_all_that_may_happen_to_them() -> None:
+def test_candles_are_counted_through_everything_that_may_happen_to_them() -> None:
     bench = Bench({"AUSDT": 12, "BUSDT": 5, "CUSDT": 3})
     assert counted(bench) == (3, 0), "what was never live needs no repair"
     bench.warm()

@@ -47,7 +47,7 @@ def test_a_connection_that_lags_and_does_not_catch_up_is_replaced(lag: float) ->
     assert len(route.replaced) == 1
 
 
-def test_one_that_is_on_time_is_not() -> None:
+def test_a_connection_that_is_on_time_is_not_replaced() -> None:
     route = Route(2.0)
     route.run(600)
     assert not route.replaced
@@ -62,7 +62,7 @@ def test_a_backlog_that_drains_is_left_to_drain() -> None:
 
 
 @pytest.mark.parametrize("fault", ["no answer", "doubt", "slow way"])
-def test_as_long_as_it_may_be_our_clock_nothing_is_replaced(fault: str) -> None:
+def test_nothing_is_replaced_as_long_as_our_clock_may_be_the_cause(fault: str) -> None:
     route = Route(4.0)
     route.clock_answers = fault != "no answer"
     route.proven = fault != "doubt"
@@ -86,4 +86,4 @@ def test_where_the_exchange_itself_lags_there_is_no_storm() -> None:
     route.lag = 6.0
     before = len(route.replaced)
     route.run(round(LATE_FOR) + 2)
-    assert len(route.replaced) == before + 1, "what is over is forgotten"
+    assert len(route.replaced) == before + 1, "what is over no longer counts"

@@ -1,4 +1,4 @@
-"""Which contracts are gone: what one answer says is weighed against everything that streams."""
+"""Which contracts are delisted: what one answer says is weighed against everything that streams."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNKNOWN = RequestRejected("Invalid symbol.", status=400, code=-1121)
 
 
 @pytest.mark.parametrize("status", ["TRADING_HALT", "TRADING_CANCEL_ONLY", "PRE_SETTLE", "A_STATUS_OF_NEXT_YEAR"])
-def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
+def test_a_halted_contract_is_served_and_holds_up_no_other(status: str) -> None:
     bench = Bench([deep("AUSDT", 5), deep("HALTED", 0)])
     bench.statuses = {"HALTED": status}
     bench.warm()
@@ -27,7 +27,7 @@ def test_a_halted_contract_is_served_and_holds_nobody_up(status: str) -> None:
     assert bench.agrees("HALTED")
 
 
-def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
+def test_one_answer_of_a_maintenance_window_delists_nothing() -> None:
     names = [f"{letter}USDT" for letter in "ABCDEF"]
     bench = Bench([deep(name, 30) for name in names])
     bench.warm()
@@ -39,12 +39,12 @@ def test_one_answer_of_a_maintenance_window_buries_nothing() -> None:
     bench.statuses = {}
     assert not bench.run(30, until=lambda: bool(bench.store.delisted))
     assert all(bench.link_of(f"{name.lower()}@aggTrade") is not None for name in names)
-    assert len(bench.of(Kind.LISTINGS, since=since)) >= 1, "doubt is asked again within seconds"
+    assert len(bench.of(Kind.LISTINGS, since=since)) >= 1, "a doubtful answer is requested again within seconds"
     assert bench.store.phase("AUSDT") is Phase.TRADING
 
 
-def test_two_answers_at_once_bury_nothing_however_old_the_first_one_looks() -> None:
-    """As where the exchange's time became known between them."""
+def test_two_answers_at_once_delist_nothing_however_old_the_first_one_looks() -> None:
+    """For example where the exchange's time became known between them."""
     bench = Bench([deep(f"{letter}USDT", 0) for letter in "ABCDEF"], follow=False)
     bench.dropped = lambda stream, frame: stream == "!bookTicker"
     bench.statuses = {"AUSDT": "SETTLING"}
@@ -61,7 +61,7 @@ def test_two_answers_at_once_bury_nothing_however_old_the_first_one_looks() -> N
     assert bench.run(10, until=lambda: "AUSDT" in bench.store.delisted), "the next answers agree, and nothing happens"
 
 
-def test_a_maintenance_is_known_by_the_whole_market_where_little_of_it_is_followed() -> None:
+def test_a_maintenance_is_recognised_by_the_whole_market_even_if_little_of_it_is_followed() -> None:
     names = [f"{letter}USDT" for letter in "ABCDEF"]
     bench = Bench([deep(name, 0) for name in names], follow=False)
     bench.follow("AUSDT", "BUSDT")
@@ -94,7 +94,7 @@ def test_a_quiet_contract_is_not_delisted_by_one_answer() -> None:
     assert not bench.run(30, until=lambda: bool(bench.store.delisted))
 
 
-def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
+def test_a_mark_that_moves_shows_that_a_quiet_contract_is_listed() -> None:
     bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
     bench.warm()
     bench.statuses = {"QUIET": "SETTLING"}
@@ -110,7 +110,7 @@ def test_a_mark_that_moves_tells_that_a_quiet_contract_lives() -> None:
 
 
 @pytest.mark.parametrize("moves", [True, False])
-def test_a_mark_tells_whether_a_contract_lives_that_was_said_to_be_gone_before_any_mark_came(moves: bool) -> None:
+def test_a_later_mark_shows_whether_a_contract_that_was_said_to_be_gone_is_listed(moves: bool) -> None:
     bench = Bench([deep("AUSDT", 30), deep("QUIET", 0)])
     bench.statuses = {"QUIET": "CLOSE"}
     bench.holds = lambda fetch: fetch.key.kind is Kind.MARK
@@ -124,7 +124,7 @@ def test_a_mark_tells_whether_a_contract_lives_that_was_said_to_be_gone_before_a
     assert set(bench.store.delisted) == (set() if moves else {"QUIET"})
 
 
-def test_a_contract_that_has_left_is_delisted_after_two_answers() -> None:
+def test_a_contract_that_is_gone_is_delisted_after_two_answers() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
@@ -133,7 +133,7 @@ def test_a_contract_that_has_left_is_delisted_after_two_answers() -> None:
     assert set(bench.store.delisted) == {"GONE"}
 
 
-def test_an_event_and_an_answer_that_agree_bury_at_once() -> None:
+def test_an_event_and_an_answer_that_agree_delist_at_once() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
@@ -141,7 +141,7 @@ def test_an_event_and_an_answer_that_agree_bury_at_once() -> None:
     assert bench.run(2, until=lambda: "GONE" in bench.store.delisted)
 
 
-def test_a_refused_request_and_an_answer_that_agree_bury_at_once() -> None:
+def test_a_refused_request_and_an_answer_that_agree_delist_at_once() -> None:
     bench = Bench([deep("AUSDT", 30), deep("GONE", 0)])
     bench.warm()
     bench.unlisted = {"GONE"}
@@ -150,7 +150,7 @@ def test_a_refused_request_and_an_answer_that_agree_bury_at_once() -> None:
     assert bench.run(2, until=lambda: "GONE" in bench.store.delisted)
 
 
-def test_one_refused_request_is_no_burial() -> None:
+def test_one_refused_request_delists_nothing() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     refuses = failing(Kind.KLINES, UNKNOWN, times=1)
     bench.fails = lambda fetch: refuses(fetch) if fetch.key.symbol == "BUSDT" else None
@@ -163,7 +163,7 @@ def test_what_was_delisted_by_mistake_is_back_with_its_next_trades() -> None:
     bench = Bench([deep("AUSDT", 30), deep("BUSDT", 30)])
     bench.warm()
     bench.statuses = {"BUSDT": "SETTLING"}
-    bench.dropped = lambda stream, frame: b"BUSDT" in frame  # nothing is heard of it, nor any mark
+    bench.dropped = lambda stream, frame: b"BUSDT" in frame  # neither a trade nor a mark of it comes
     ask_for_listings(bench)
     assert bench.run(140, until=lambda: "BUSDT" in bench.store.delisted)
     bench.dropped = lambda stream, frame: False
@@ -184,7 +184,7 @@ def test_an_event_brings_a_contract_back_at_once() -> None:
     assert bench.run(2, until=lambda: not bench.store.delisted)
 
 
-def test_a_pending_contract_holds_nobody_up_and_goes_live_with_its_first_trade() -> None:
+def test_a_pending_contract_holds_up_no_other_and_goes_live_with_its_first_trade() -> None:
     bench = Bench([deep("AUSDT", 30), deep("NEWUSDT", 30)])
     bench.statuses = {"NEWUSDT": "PENDING_TRADING"}
     pending = True

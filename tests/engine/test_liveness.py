@@ -45,7 +45,7 @@ BOOK = Key(Kind.BOOK, SYMBOL)
 
 
 class Court:
-    """A store with living series of one symbol, what its streams tell, and the looks at it."""
+    """A store with live series of one symbol, what its streams report, and the detector that looks at it."""
 
     def __init__(self, *, heard: bool = True) -> None:
         self.store = MarketStore(Config(), lambda: 0.0)
@@ -100,7 +100,7 @@ class Court:
         self.store.ingest([samples.tickers_frame({SYMBOL: trade}, event=self.ms())], self.link)
 
     def looks(self, seconds: float, *, current: bool = True) -> Iterator[tuple[float, Key]]:
-        """Every suspicion in the next seconds, and when."""
+        """Yield every suspicion in the next seconds, and when it arose."""
         end = self.second + seconds
         while self.second < end:
             self.second = round(self.second + 0.1, 3)
@@ -123,7 +123,9 @@ def court() -> Court:
 
 
 @pytest.mark.parametrize("silent", [TRADES, MINUTES, HOURS])
-def test_who_has_not_heard_what_its_siblings_know_is_suspected_within_two_seconds(court: Court, silent: Key) -> None:
+def test_a_stream_that_lacks_what_the_others_have_reported_is_suspected_within_two_seconds(
+    court: Court, silent: Key
+) -> None:
     begun = court.second
     if silent is not TRADES:
         court.trade(101)
@@ -136,7 +138,7 @@ def test_who_has_not_heard_what_its_siblings_know_is_suspected_within_two_second
     assert court.second - begun <= 2.6
 
 
-def test_all_have_heard_and_nobody_is_suspected(court: Court) -> None:
+def test_no_stream_is_suspected_where_all_have_reported(court: Court) -> None:
     for trade in range(101, 130):
         court.trade(trade)
         court.kline("1m", trade)
@@ -145,7 +147,7 @@ def test_all_have_heard_and_nobody_is_suspected(court: Court) -> None:
     assert court.suspects(10.0) == set()
 
 
-def test_siblings_need_not_be_reported_at_the_same_instant(court: Court) -> None:
+def test_streams_need_not_report_at_the_same_instant(court: Court) -> None:
     for trade in range(101, 120):
         court.kline("1m", trade)
         assert court.suspects(0.2) == set()
@@ -163,7 +165,7 @@ def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_unreporte
     assert court.suspects(30.0) == set()
 
 
-def test_beside_a_dead_stream_of_trades_the_throttle_explains_nothing(court: Court) -> None:
+def test_the_throttle_is_no_excuse_where_the_stream_of_trades_is_dead(court: Court) -> None:
     court.tickers(100)
     court.second += 0.5
     court.kline("1m", 100)
@@ -176,7 +178,7 @@ def test_beside_a_dead_stream_of_trades_the_throttle_explains_nothing(court: Cou
 
 
 def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(court: Court) -> None:
-    court.store.trades(SYMBOL).link = None  # so that the candles and the tickers are all that tells
+    court.store.trades(SYMBOL).link = None  # so that the candles and the tickers are the only evidence
     court.tickers(100)
     for second in range(6):
         court.second += 1.0
@@ -190,7 +192,7 @@ def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(court
     assert court.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_a_trade_seen_late_tells_when_those_after_it_happened_at_the_earliest(court: Court) -> None:
+def test_a_trade_seen_late_shows_the_earliest_time_of_those_after_it(court: Court) -> None:
     court.tickers(100)
     court.second += 1.0
     court.kline("1m", 100)
@@ -204,26 +206,26 @@ def test_a_trade_seen_late_tells_when_those_after_it_happened_at_the_earliest(co
     assert court.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_a_quiet_market_makes_nobody_suspect(court: Court) -> None:
+def test_no_stream_is_suspected_in_a_quiet_market(court: Court) -> None:
     court.tickers(100)
     for _ in range(60):
         court.tickers(100)
         assert court.suspects(1.0) == set()
 
 
-def test_the_tickers_convict_streams_that_are_all_silent(court: Court) -> None:
+def test_the_tickers_show_that_all_streams_are_silent(court: Court) -> None:
     court.tickers(100)
     assert court.suspects(2.0) == set()
     court.tickers(103)
     assert court.suspects(5.0) == {TRADES, MINUTES, HOURS}
 
 
-def test_the_first_tickers_prove_nothing_of_when_the_trade_happened(court: Court) -> None:
+def test_the_first_tickers_do_not_show_when_a_trade_happened(court: Court) -> None:
     court.tickers(103)
     assert court.suspects(10.0) == set()
 
 
-def test_a_connection_that_lags_is_not_judged_stream_by_stream(court: Court) -> None:
+def test_a_connection_that_lags_is_not_suspected_stream_by_stream(court: Court) -> None:
     court.kline("1m", 101)
     court.kline("1h", 101)
     court.second += LINK_CURRENT
@@ -243,7 +245,7 @@ def test_what_is_not_live_is_not_suspected(court: Court, down: bool) -> None:
 
 
 def test_trades_that_stay_silent_though_their_ids_have_begun_again_are_suspected(court: Court) -> None:
-    """Every id that their siblings tell is lower than the one they have."""
+    """Every id that the other streams report is lower than the one they have."""
     court.second += 5.0
     begun = court.second
     court.kline("1m", 3)
@@ -266,8 +268,8 @@ def test_candles_among_themselves_show_that_one_stays_silent(court: Court) -> No
     assert court.suspects(3.0) == {Key(Kind.KLINES, SYMBOL, "1h")}
 
 
-def test_tickers_too_tell_that_ids_have_begun_again(court: Court) -> None:
-    """Whether it has traded since is not known: the first trade of the new count may have been lost by every stream."""
+def test_tickers_also_show_that_ids_have_begun_again(court: Court) -> None:
+    """It is not known whether it has traded since: every stream may have lost the first trade of the new count."""
     court.second += 3.0
     court.tickers(100)
     court.second += 3.0
@@ -288,7 +290,7 @@ def other_tickers(court: Court) -> None:
 
 
 def test_a_lower_ticker_of_a_moment_later_counts_once_the_next_array_leaves_the_symbol_out(court: Court) -> None:
-    """Each array holds what has changed since the one before: then it was no replica that lags."""
+    """Each array contains what has changed since the one before: then it was not a lagging replica."""
     court.tickers(100)
     court.second += REORDERED_WITHIN / 1000
     court.tickers(3)
@@ -301,7 +303,7 @@ def test_a_lower_ticker_of_a_moment_later_counts_once_the_next_array_leaves_the_
     assert court.witnesses.counting_again == [SYMBOL]
 
 
-def test_a_ticker_of_a_replica_that_lags_a_moment_is_corrected_by_the_next_array(court: Court) -> None:
+def test_a_ticker_of_a_replica_that_lags_slightly_is_corrected_by_the_next_array(court: Court) -> None:
     court.tickers(100)
     court.second += REORDERED_WITHIN / 1000
     court.tickers(99)
@@ -345,7 +347,7 @@ def test_it_is_noted_once_that_ids_have_begun_again_where_the_tickers_show_it_lo
     assert court.witnesses.counting_again == [SYMBOL, SYMBOL], "and once more"
 
 
-def test_who_has_shown_the_new_count_too_is_not_suspected_when_tickers_tell_of_it(court: Court) -> None:
+def test_a_stream_that_has_shown_the_new_count_is_not_suspected_when_tickers_show_it(court: Court) -> None:
     court.tickers(100)
     court.second += 3.0
     court.tickers(3)
@@ -353,14 +355,14 @@ def test_who_has_shown_the_new_count_too_is_not_suspected_when_tickers_tell_of_i
     assert court.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_streams_that_lag_are_not_suspected_when_tickers_tell_of_a_new_count(court: Court) -> None:
+def test_streams_that_lag_are_not_suspected_when_tickers_show_a_new_count(court: Court) -> None:
     court.tickers(100)
     court.second += LINK_CURRENT + 1.0
     court.tickers(3)
     assert court.suspects(1.0 + GRACE, current=False) == set()
 
 
-def test_what_tickers_have_reported_is_no_evidence_once_they_report_that_ids_have_begun_again(court: Court) -> None:
+def test_earlier_tickers_are_not_evidence_once_later_ones_show_that_ids_have_begun_again(court: Court) -> None:
     court.tickers(100)
     court.suspects(1.0)
     court.second += 5.0
@@ -384,7 +386,7 @@ def test_it_is_noted_once_that_ids_have_begun_again(court: Court) -> None:
 
 
 @pytest.mark.parametrize("after", [0.0, 0.9])
-def test_a_lower_id_of_about_the_same_time_is_no_new_count(court: Court, after: float) -> None:
+def test_a_lower_id_of_about_the_same_time_does_not_begin_a_new_count(court: Court, after: float) -> None:
     court.trade(200)
     court.second += after
     court.kline("1m", 100)
@@ -402,14 +404,14 @@ def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
 
 @pytest.mark.parametrize("empty", ["b", "a", "ba"])
 def test_an_empty_book_behind_the_quotes_is_suspected(court: Court, empty: str) -> None:
-    """As of a contract that has just begun to trade, and whose stream died before."""
+    """Like that of a contract that has just begun to trade, and whose stream died before."""
     data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | {side: [] for side in empty}
     court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
     court.quotes(105)
     assert court.suspects(3.0) == {BOOK}
 
 
-def test_an_empty_book_of_which_nothing_is_quoted_is_not(court: Court) -> None:
+def test_an_empty_book_without_quotes_is_not_suspected(court: Court) -> None:
     nothing = {"b": [], "a": []}
     data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | nothing
     court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
@@ -418,14 +420,14 @@ def test_an_empty_book_of_which_nothing_is_quoted_is_not(court: Court) -> None:
     assert court.suspects(10.0) == set()
 
 
-def test_a_book_whose_newest_frame_bears_a_time_to_come_is_suspected_all_the_same(court: Court) -> None:
+def test_a_book_whose_newest_frame_has_a_time_in_the_future_is_suspected_all_the_same(court: Court) -> None:
     data = samples.book_data(101, event=court.ms() + HOUR, symbol=SYMBOL)
     court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
     court.quotes(105)
     assert court.suspects(3.0) == {BOOK}
 
 
-def test_nor_do_tickers_with_a_time_to_come_excuse_anybody(court: Court) -> None:
+def test_tickers_with_a_time_in_the_future_excuse_no_stream(court: Court) -> None:
     court.store.ingest([samples.tickers_frame({SYMBOL: 100}, event=court.ms() + HOUR)], court.link)
     assert court.suspects(1.0) == set()
     court.tickers(100)
@@ -434,12 +436,12 @@ def test_nor_do_tickers_with_a_time_to_come_excuse_anybody(court: Court) -> None
     assert TRADES in court.suspects(3.0)
 
 
-def test_a_book_whose_deeper_levels_alone_changed_is_not(court: Court) -> None:
+def test_a_book_of_which_only_deeper_levels_changed_is_not_suspected(court: Court) -> None:
     court.quotes(105, quantity=100)
     assert court.suspects(10.0) == set()
 
 
-def test_a_book_that_comes_to_the_quotes_in_time_is_not(court: Court) -> None:
+def test_a_book_that_reaches_the_quotes_in_time_is_not_suspected(court: Court) -> None:
     for update_id in range(105, 140):
         court.quotes(update_id)
         assert court.suspects(0.3) == set()
@@ -462,7 +464,7 @@ def test_evidence_does_not_grow(court: Court) -> None:
     assert all(len(known._ripening) <= 16 for known in court.witnesses._symbols.values())
 
 
-def test_a_busy_symbol_is_judged_as_soon_as_a_slow_one(court: Court) -> None:
+def test_a_busy_symbol_is_assessed_as_soon_as_a_slow_one(court: Court) -> None:
     begun = court.second
     for trade in range(101, 150):
         court.kline("1m", trade)
@@ -474,7 +476,7 @@ def test_a_busy_symbol_is_judged_as_soon_as_a_slow_one(court: Court) -> None:
     pytest.fail("the silent trades were never suspected")
 
 
-def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_tell(court: Court) -> None:
+def test_after_a_pause_streams_count_as_watched_only_once_the_backlog_could_show_a_fault(court: Court) -> None:
     assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
     before = court.store.watched_until
     court.second += 20.0
@@ -484,7 +486,7 @@ def test_after_a_pause_the_streams_count_as_watched_only_when_the_backlog_could_
     assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
 
 
-def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
+def test_it_is_not_a_pause_when_the_exchanges_time_becomes_known() -> None:
     """Before its first answer there is only this machine's time, which may be minutes away."""
     fresh = Court(heard=False)
     fresh.clock.known = False
@@ -496,7 +498,7 @@ def test_that_the_exchange_s_time_becomes_known_is_no_pause() -> None:
     assert fresh.ms() / 1000 - fresh.store.watched_until < PAUSE
 
 
-def test_streams_that_spoke_before_the_time_was_known_are_watched_once_their_evidence_counts() -> None:
+def test_streams_that_delivered_before_the_time_was_known_are_watched_once_their_evidence_counts() -> None:
     """What one of them lost meanwhile is only found a moment later."""
     court = Court()
     court.clock.known = False
@@ -513,7 +515,7 @@ def test_streams_that_spoke_before_the_time_was_known_are_watched_once_their_evi
     assert court.store.watched_until >= MIDNIGHT / 1000 + known + REGAIN
 
 
-def test_streams_that_spoke_only_since_the_time_was_known_are_watched_at_once() -> None:
+def test_streams_that_delivered_only_since_the_time_was_known_are_watched_at_once() -> None:
     court = Court(heard=False)
     court.clock.known = False
     court.suspects(LOOK_EVERY + 0.1)
@@ -529,7 +531,7 @@ def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
         assert court.ms() / 1000 - court.store.watched_until < PAUSE
 
 
-def test_an_answer_of_rest_is_no_excuse_for_a_stream_that_should_have_reported(court: Court) -> None:
+def test_an_answer_of_rest_does_not_excuse_a_stream_that_should_have_reported(court: Court) -> None:
     """A trade after the subscription and long after its last event: the stream is dead, whatever REST has shown."""
     court.tickers(100)
     court.second += 5.0
@@ -563,7 +565,7 @@ def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspe
 def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_shown_it(
     court: Court, answered: int
 ) -> None:
-    """The trades have it from REST, and a kline stream that lives may rightly say nothing of it."""
+    """The trades have it from REST, and a live kline stream may rightly not report it."""
     court.second += 6.0
     for key in (MINUTES, HOURS):
         court.states[key].subscribed = court.ms()
@@ -579,8 +581,8 @@ def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_sh
     assert unsure == ({MINUTES, HOURS} if answered < 0 else set())
 
 
-def test_trades_that_lack_one_of_before_their_subscription_convict_no_stream(court: Court) -> None:
-    """It is asked for, and an answer that lacks it may be from a replica that lags, for as long as replicas do."""
+def test_trades_that_lack_one_from_before_their_subscription_make_no_stream_suspect(court: Court) -> None:
+    """It is requested, and an answer that lacks it may be from a lagging replica, for as long as replicas lag."""
     court.tickers(100)
     court.second += 6.0
     for key in (TRADES, MINUTES, HOURS):
@@ -601,8 +603,8 @@ def test_trades_that_lack_one_of_before_their_subscription_convict_no_stream(cou
     assert court.witnesses.lacking == []
 
 
-def test_an_answer_that_is_the_first_to_tell_of_a_trade_convicts_no_stream(court: Court) -> None:
-    """It was made while there was no subscription, so no array of tickers had it."""
+def test_an_answer_that_is_the_first_to_show_a_trade_makes_no_stream_suspect(court: Court) -> None:
+    """It happened while there was no subscription, so no array of tickers had it."""
     court.tickers(100)
     court.second += 6.0
     tickers = court.states[Key(Kind.TICKERS)] = State(Key(Kind.TICKERS), FEEDS[Kind.TICKERS])
@@ -639,7 +641,7 @@ def test_candles_that_were_requested_within_the_lag_of_a_replica_are_requested_a
     assert all(at >= traded + LAGS_AT_MOST for at in unsure.values())
 
 
-def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_numbers_again(court: Court) -> None:
+def test_no_stream_is_suspected_because_an_engine_counts_from_low_numbers_again(court: Court) -> None:
     court.store.follow([Key(Kind.DEPTH, SYMBOL)])
     depth = court.store.depth(SYMBOL)
     public = Link(2, "public", MIDNIGHT / 1000)
@@ -674,8 +676,8 @@ def test_nobody_is_convicted_by_the_counts_of_an_engine_that_counts_from_low_num
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_full_book_does_not_lag_behind_frames_of_before_its_snapshot(court: Court, later: bool) -> None:
-    """Its engine counts from low numbers again while the market rests, so that no frame bears the new ids."""
+def test_a_full_book_does_not_lag_behind_frames_from_before_its_snapshot(court: Court, later: bool) -> None:
+    """Its engine counts from low numbers again while the market rests, so that no frame has the new ids."""
     court.store.follow([Key(Kind.DEPTH, SYMBOL)])
     depth = court.store.depth(SYMBOL)
     public = Link(2, "public", MIDNIGHT / 1000)
@@ -695,14 +697,14 @@ def test_a_full_book_does_not_lag_behind_frames_of_before_its_snapshot(court: Co
 
 
 def told_by_rest(court: Court, trade: int) -> None:
-    """An answer of REST out of a new count, which the stream has not told of."""
+    """Merge an answer of REST from a new count, which the stream has not reported."""
     answer = rest_trades(compact([samples.rest_trade(trade) | {"T": court.ms(), "f": trade, "l": trade}]))
     ring = court.store.trades(SYMBOL)
     assert ring is not None
     ring.replace(answer, Origin(court.ms(), 500))
 
 
-def test_candles_at_rest_convict_no_trades_by_an_old_count(court: Court) -> None:
+def test_candles_at_rest_do_not_make_trades_suspect_by_an_old_count(court: Court) -> None:
     """Their newest frame names an id of the old count for as long as nothing is traded."""
     court.tell_all(1_000_000)
     court.suspects(3.0)
@@ -725,7 +727,7 @@ def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Co
 
 
 def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent(court: Court) -> None:
-    """What all had shown was forgotten again and again as long as one of them had not got to the new count."""
+    """What all had shown was forgotten again and again as long as one of them had not reached the new count."""
     court.tell_all(1_000_000)
     court.suspects(3.0)
     court.trade(20)
@@ -752,7 +754,7 @@ def test_trades_that_are_about_to_go_live_under_new_ids_do_not_lack_the_old_ones
 
 
 @pytest.mark.parametrize("lasts", [1.0, 8.0])
-def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_dead_one_is_found_first(
+def test_no_stream_is_suspected_while_the_time_is_in_doubt_and_afterwards_the_dead_one_is_found_first(
     court: Court, lasts: float
 ) -> None:
     court.proven = False
@@ -773,7 +775,7 @@ def test_while_the_time_is_in_doubt_no_stream_is_convicted_and_afterwards_the_de
 # --- what is looked at ------------------------------------------------------------------------------
 
 
-def test_of_a_symbol_only_that_is_looked_at_of_which_something_has_come_or_that_is_requested(
+def test_only_series_with_something_new_or_requested_are_looked_at(
     court: Court, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     court.tell_all(101)
@@ -827,13 +829,13 @@ class Listing(Court):
         self.store.ingest([frame("ausdt@kline_1m", data)], self.link)
 
 
-def test_the_very_first_trade_of_a_contract_is_evidence_as_any_other() -> None:
+def test_the_very_first_trade_of_a_contract_is_evidence_like_any_other() -> None:
     listing = Listing()
     listing.first_candle()
     assert listing.suspects(3.0) == {TRADES}
 
 
-def test_so_is_the_one_after_it() -> None:
+def test_the_second_trade_of_a_contract_is_evidence_like_any_other() -> None:
     listing = Listing()
     listing.first_candle()
     listing.trade(0)
@@ -854,7 +856,7 @@ def test_tickers_that_come_while_the_time_is_in_doubt_count_once_it_is_known(cou
     assert TRADES in court.suspects(3.0)
 
 
-def test_quotes_with_a_time_to_come_do_not_keep_out_those_that_come(court: Court) -> None:
+def test_quotes_with_a_time_in_the_future_do_not_keep_out_later_ones(court: Court) -> None:
     quotes = samples.quotes_data(SYMBOL, 100, event=court.ms() + HOUR) | {"B": "100"}
     court.store.ingest([frame("!bookTicker", quotes)], court.link)
     assert court.suspects(1.0) == set()
@@ -866,8 +868,8 @@ def test_quotes_with_a_time_to_come_do_not_keep_out_those_that_come(court: Court
 # --- evidence that is none --------------------------------------------------------------------------
 
 
-def test_the_last_event_of_a_candle_does_not_tell_when_its_last_trade_happened(court: Court) -> None:
-    """It may come long after that: the other candles were throttled, and rightly say nothing of the trade."""
+def test_the_last_event_of_a_candle_does_not_show_when_its_last_trade_happened(court: Court) -> None:
+    """It may come long after that: the other candles were throttled, and rightly do not show the trade."""
     court.tell_all(100)
     court.second += 0.2
     court.trade(101)
@@ -879,7 +881,7 @@ def test_the_last_event_of_a_candle_does_not_tell_when_its_last_trade_happened(c
     assert court.suspects(5.0) == set()
 
 
-def test_candles_on_a_connection_that_lags_are_not_judged_either(court: Court) -> None:
+def test_candles_on_a_connection_that_lags_are_not_suspected_either(court: Court) -> None:
     court.second += 2.0
     court.trade(101)
     court.second += LINK_CURRENT
@@ -904,7 +906,7 @@ def test_trades_lack_but_are_not_silent_where_a_trade_may_have_come_before_their
 
 
 def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_trades_have_shown(court: Court) -> None:
-    """The newest of the trades is an old one: it says nothing of when the one that they lack happened."""
+    """The newest of the trades is an old one: it does not show when the one that they lack happened."""
     ring = court.store.trades(SYMBOL)
     assert ring is not None
     ring.link = None
@@ -920,8 +922,8 @@ def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_tra
     assert set(court.witnesses.unsure) == {MINUTES, HOURS}
 
 
-def test_what_rest_has_shown_not_to_be_is_not_lacked_again_though_who_has_shown_it_goes_on(court: Court) -> None:
-    """Ids had begun again before the subscription, and the candles rest with one of the old count."""
+def test_a_trade_that_rest_has_refuted_is_not_lacked_again_though_a_stream_still_shows_it(court: Court) -> None:
+    """Ids had begun again before the subscription, and the candles still show one of the old count."""
     ring = court.store.trades(SYMBOL)
     assert ring is not None
     court.second += 1.0
@@ -965,10 +967,10 @@ def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded
     court.states[MINUTES].subscribed = court.ms()
     assert court.witnesses.silent(MINUTES, court.at()) == "", "it was traded before the subscription"
     court.store.unfollow([HOURS])
-    assert court.witnesses.silent(HOURS, court.at()) == "", "it is not followed any more"
+    assert court.witnesses.silent(HOURS, court.at()) == "", "it is no longer followed"
 
 
-def test_so_is_one_that_has_only_got_to_the_old_count(court: Court) -> None:
+def test_a_series_about_to_go_live_is_dead_where_it_has_only_reached_the_old_count(court: Court) -> None:
     court.tell_all(1_000_000)
     court.suspects(3.0)
     court.second += 2.0
@@ -979,7 +981,7 @@ def test_so_is_one_that_has_only_got_to_the_old_count(court: Court) -> None:
     assert court.witnesses.silent(HOURS, court.at()) == ""
 
 
-def test_evidence_about_a_contract_is_none_about_another_one_of_the_same_name(court: Court) -> None:
+def test_evidence_about_a_contract_does_not_count_for_another_one_of_the_same_name(court: Court) -> None:
     court.tickers(100)
     court.suspects(1.0)
     court.second += 5.0
@@ -1002,7 +1004,7 @@ def test_a_book_has_a_moment_to_follow_quotes_whose_ids_have_begun_again(court: 
     assert found[0][0] - begun >= BOOK_GRACE
 
 
-def test_a_book_that_has_come_to_the_quotes_has_a_moment_to_come_to_the_next_ones(court: Court) -> None:
+def test_a_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(court: Court) -> None:
     court.quotes(101)
     assert court.suspects(LOOK_EVERY) == set()
     court.book(101)
@@ -1041,13 +1043,13 @@ class FullBook:
         return bool(found)
 
 
-def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_other(court: Court) -> None:
+def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_partial_one(court: Court) -> None:
     book = FullBook(court)
     court.quotes(105)
     assert book.is_suspected(3.0)
 
 
-def test_a_full_book_on_a_connection_that_lags_is_not_judged(court: Court) -> None:
+def test_a_full_book_on_a_connection_that_lags_is_not_suspected(court: Court) -> None:
     book = FullBook(court)
     court.second += LINK_CURRENT
     court.quotes(105)
@@ -1055,7 +1057,7 @@ def test_a_full_book_on_a_connection_that_lags_is_not_judged(court: Court) -> No
     assert book.is_suspected(1.0)
 
 
-def test_a_full_book_that_has_come_to_the_quotes_has_a_moment_to_come_to_the_next_ones(court: Court) -> None:
+def test_a_full_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(court: Court) -> None:
     book = FullBook(court)
     court.quotes(101)
     assert not book.is_suspected(LOOK_EVERY)

@@ -11,7 +11,7 @@ from ..venue.samples import MIDNIGHT
 LINK = Link(1, "market", 0.0)
 
 
-def test_all_have_changed_at_first_and_then_those_with_a_frame_or_an_answer() -> None:
+def test_at_first_all_have_changed_and_then_those_with_a_frame_or_an_answer() -> None:
     store = MarketStore(Config(), lambda: 0.0)
     store.follow(keys_of(["AUSDT", "BUSDT", "CUSDT"], ["1m"], []))
     marks = Marks(store.series[key] for key in store.followed_keys())
@@ -25,5 +25,5 @@ def test_all_have_changed_at_first_and_then_those_with_a_frame_or_an_answer() ->
     assert marks.changed() == set()
 
 
-def test_of_none_nothing_changes() -> None:
+def test_without_series_nothing_changes() -> None:
     assert Marks().changed() == set()

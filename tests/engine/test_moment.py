@@ -1,4 +1,4 @@
-"""How long the engine waits for a time of the exchange."""
+"""How long the engine waits until a time of the exchange has come."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def test_it_waits_until_a_time_has_surely_come(until: int, wait: float) -> None:
     assert Moment(5.0, 10_000, uncertain=200).wait(until) == wait
 
 
-def test_a_time_in_doubt_is_no_reason_to_wait_for_minutes() -> None:
-    """The wall clock was set forward by ten minutes: all that is known is that the time has changed by that at most."""
+def test_a_doubtful_time_does_not_make_it_wait_for_minutes() -> None:
+    """The wall clock was set forward by ten minutes: it is only known that the time has changed by at most that."""
     assert Moment(5.0, 610_000, uncertain=600_000).wait(620_000) == LOOK_AGAIN_AFTER
     assert Moment(5.0, 610_000, uncertain=600_000).wait(10_500) == 0.5
     assert Moment(5.0, 10_000, uncertain=IN_DOUBT).wait(40_000) == 35.0

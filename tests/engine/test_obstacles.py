@@ -1,4 +1,4 @@
-"""What counts as an obstacle is what is wrong now, where it is wrong."""
+"""An obstacle is what is wrong now, in the place where it is wrong."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_temporary_failure_is_never_hopeless(error: AtsSyncError) -> None:
     assert obstacles.present(Host.FUTURES) is error
 
 
-def test_a_success_takes_the_trouble_of_its_host_away_and_no_other() -> None:
+def test_a_success_ends_the_trouble_of_its_host_and_of_no_other() -> None:
     obstacles = Obstacles()
     for where in (Host.FUTURES, Host.SPOT):
         for _ in range(ATTEMPTS):

@@ -43,7 +43,7 @@ def test_the_clock_is_requested_first_and_alone() -> None:
     assert sorted(route for _, route in bench.connects) == ["market", "public"]
 
 
-def test_without_the_clock_it_goes_on_after_a_while() -> None:
+def test_without_the_time_other_requests_follow_after_a_while() -> None:
     bench = Bench({"AUSDT": 12}, follow=False)
     bench.fails = failing(Kind.CLOCK, ExchangeFailure("x"), times=3)
     bench.follow("AUSDT")
@@ -75,7 +75,7 @@ def test_what_concerns_every_symbol_is_requested_again_once_the_host_answers() -
     assert len(bench.of(Kind.LISTINGS)) == asked + 1
 
 
-def test_one_failure_is_no_outage() -> None:
+def test_one_failure_is_not_an_outage() -> None:
     bench = Bench([deep("AUSDT", 10)])
     bench.warm()
     bench.fails = failing(Kind.LISTINGS, ExchangeFailure("x"), times=1)
@@ -92,7 +92,7 @@ def poll(bench: Bench, key: Key) -> None:
     bench.engine.reconciler.polls.again(key, bench.at(), 0.0)
 
 
-def test_polls_never_come_as_one_crowd() -> None:
+def test_polls_never_all_come_at_once() -> None:
     bench = Bench([deep(f"S{i}USDT", 0, minutes=12) for i in range(20)])
     bench.warm()
     bench.run(600)
@@ -111,7 +111,7 @@ def test_polls_never_come_as_one_crowd() -> None:
 
 
 class Scene:
-    """The clock, a polled series and a streamed one, all of them known."""
+    """The clock, a polled series and a streamed one, all of which are known."""
 
     def __init__(self) -> None:
         self.states = {key: State(key, FEEDS[key.kind], known=True) for key in (CLOCK, INTEREST, KLINES)}
@@ -125,7 +125,7 @@ class Scene:
         return Moment(self.steady, exchange, proven, uncertain)
 
     def due(self) -> set[Key]:
-        """What is due by now, once."""
+        """Return what is due by now, each once."""
         found = set()
         while (state := self.queue.pop(self.steady)) is not None:
             state.due = None
@@ -160,7 +160,7 @@ def test_after_a_sleep_of_the_machine_everything_polled_is_requested_at_once() -
     assert scene.due() == set()
 
 
-def test_what_was_answered_while_the_time_was_in_doubt_is_requested_again_once_it_is_not() -> None:
+def test_what_was_answered_while_the_time_was_in_doubt_is_requested_again_once_it_is_certain() -> None:
     scene = Scene()
     for key in (INTEREST, KLINES):
         scene.polls.answered(scene.states[key], scene.at(proven=False))
@@ -170,7 +170,7 @@ def test_what_was_answered_while_the_time_was_in_doubt_is_requested_again_once_i
     assert scene.due() == set()
 
 
-def test_an_acknowledgement_was_before_the_time_that_is_known_now() -> None:
+def test_an_acknowledgement_is_dated_before_the_time_that_is_known_now() -> None:
     scene = Scene()
     state = scene.states[KLINES]
     for noted in (MIDNIGHT - 5, MIDNIGHT + 5):

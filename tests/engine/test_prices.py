@@ -77,17 +77,17 @@ def test_the_first_book_is_requested_as_documented_until_there_is_a_report_to_co
     assert not is_whole_depth(desk.book().request) or desk.budget.depth_price.confirmed is False
 
 
-def test_one_is_requested_without_a_limit_and_paid_for_as_documented() -> None:
+def test_one_book_is_requested_without_a_limit_and_paid_for_as_documented() -> None:
     desk = Desk()
     desk.poll()
     send = desk.book()
     assert is_whole_depth(send.request)
     assert send.request.weight == 10
-    assert send.fetch.request.params == (("symbol", "BTCUSDT"), ("limit", 500)), "the engine gets its own fetch back"
+    assert send.fetch.request.params == (("symbol", "BTCUSDT"), ("limit", 500)), "the engine receives its own fetch"
     assert not is_whole_depth(desk.book().request), "one at a time"
 
 
-def test_a_report_confirms_the_price_and_from_then_on_it_is_paid() -> None:
+def test_a_report_confirms_the_price_which_is_paid_from_then_on() -> None:
     desk = confirmed_desk()
     for limit in (50, 100, 500):
         send = desk.book(limit)
@@ -98,7 +98,7 @@ def test_a_report_confirms_the_price_and_from_then_on_it_is_paid() -> None:
 
 
 @pytest.mark.parametrize("price", [10, 5, 20])
-def test_a_report_of_another_price_keeps_the_documented_way(price: int) -> None:
+def test_after_a_report_of_another_price_books_are_requested_as_documented(price: int) -> None:
     desk = Desk(price)
     desk.poll()
     desk.book()
@@ -110,7 +110,7 @@ def test_a_report_of_another_price_keeps_the_documented_way(price: int) -> None:
         assert not is_whole_depth(desk.book().request)
         desk.second += 60
         desk.poll()
-        assert is_whole_depth(desk.book().request), "it is looked at again"
+        assert is_whole_depth(desk.book().request), "the price is checked again"
 
 
 def test_what_others_spend_meanwhile_confirms_nothing() -> None:
@@ -122,7 +122,7 @@ def test_what_others_spend_meanwhile_confirms_nothing() -> None:
     assert not desk.budget.depth_price.confirmed
 
 
-def test_a_report_of_another_minute_tells_nothing_and_another_look_follows() -> None:
+def test_a_report_of_another_minute_shows_nothing_and_another_attempt_follows() -> None:
     desk = Desk()
     desk.second = 50.0
     desk.poll()
@@ -135,7 +135,7 @@ def test_a_report_of_another_minute_tells_nothing_and_another_look_follows() -> 
     assert desk.budget.depth_price.confirmed
 
 
-def test_a_report_too_soon_after_it_tells_nothing_yet() -> None:
+def test_a_report_too_soon_after_it_does_not_show_anything_yet() -> None:
     desk = Desk()
     desk.poll()
     desk.book()
@@ -155,7 +155,7 @@ def test_a_report_that_contradicts_ends_it() -> None:
     assert not is_whole_depth(desk.book().request)
 
 
-def test_so_does_an_answer_without_a_report_and_a_429() -> None:
+def test_an_answer_without_a_report_ends_it_and_so_does_a_429() -> None:
     desk = confirmed_desk()
     desk.reports = False
     desk.poll()
@@ -165,7 +165,7 @@ def test_so_does_an_answer_without_a_report_and_a_429() -> None:
     assert not desk.budget.depth_price.confirmed
 
 
-def test_the_ordinary_way_of_other_requests_stays() -> None:
+def test_other_requests_are_sent_as_before() -> None:
     desk = confirmed_desk()
     for request in (endpoints.klines("A", "1m", 500), endpoints.agg_trades("A", 1000)):
         assert desk.ask(request).request is request

@@ -32,7 +32,7 @@ class Meter:
         return Moment(1_000.0 + self.second, MIDNIGHT + int(self.second * 1000), proven)
 
     def passes(self, seconds: float, *, alive: bool = True, proven: bool = True) -> None:
-        """One trade and one state of the book a second."""
+        """Deliver one trade and one state of the book a second."""
         for _ in range(int(seconds)):
             self.second += 1.0
             if alive:
@@ -74,7 +74,7 @@ def test_lost_and_late_events_cost_their_share() -> None:
     assert worse.score < quality.score < 1.0
 
 
-def test_time_without_a_living_stream_is_missing() -> None:
+def test_time_without_a_live_stream_is_missing() -> None:
     meter = Meter()
     meter.passes(100)
     meter.link.up = False
@@ -116,7 +116,7 @@ def test_what_is_past_is_forgiven_after_five_minutes() -> None:
     assert meter.quality().score == 1.0
 
 
-def test_the_parts_weigh_as_agreed() -> None:
+def test_the_parts_weigh_as_documented() -> None:
     assert WEIGHTS == {"missing": 0.35, "out_of_order": 0.15, "drift": 0.20, "mismatch": 0.30}
     assert sum(WEIGHTS.values()) == pytest.approx(1.0)
 
@@ -144,14 +144,14 @@ def test_samples_do_not_grow_and_go_with_their_symbol() -> None:
     assert not meter.meter.rounds().of(SYMBOL)
 
 
-def test_a_symbol_of_which_only_some_is_followed_has_a_quality_too() -> None:
+def test_a_symbol_that_is_followed_in_part_has_a_quality_too() -> None:
     store = MarketStore(Config(), lambda: 0.0)
     store.follow([Key(Kind.TRADES, SYMBOL)])
     meter = QualityMeter(store)
     assert meter.judge(SYMBOL, Moment(1.0, MIDNIGHT)).score == 1.0
 
 
-def test_a_sample_that_looks_at_what_has_changed_is_one_that_looks_at_everything() -> None:
+def test_a_sample_of_what_has_changed_equals_one_of_everything() -> None:
     bench = Bench({"AUSDT": 12, "BUSDT": 5, "CUSDT": 0})
     bench.follow("CUSDT", intervals=("1h",))
     depth = Key(Kind.DEPTH, "BUSDT")

@@ -15,7 +15,7 @@ POLLS = (Cause.POLL, Cause.AUDIT, Cause.PROBE)
 # --- warming up -----------------------------------------------------------------------------------
 
 
-def test_the_warm_up_asks_for_what_weighs_little_after_the_subscription() -> None:
+def test_the_warm_up_makes_requests_of_little_weight_after_the_subscription() -> None:
     bench = Bench([deep("AUSDT", 12), deep("BUSDT", 0)])
     bench.warm()
     for symbol in ("AUSDT", "BUSDT"):
@@ -32,7 +32,7 @@ def test_the_warm_up_asks_for_what_weighs_little_after_the_subscription() -> Non
     assert bench.engine.missing(bench.at()) == []
 
 
-def test_it_names_what_is_missing() -> None:
+def test_the_reconciler_names_what_is_missing() -> None:
     bench = Bench({"AUSDT": 12})
     missing = bench.engine.missing(bench.at())
     assert Key(Kind.KLINES, "AUSDT", "1m") in missing
@@ -97,7 +97,7 @@ def test_nothing_is_live_before_an_answer_that_was_requested_after_the_acknowled
     assert fetch.link is bench.link_of("ausdt@kline_1m")
 
 
-def test_an_answer_requested_on_a_connection_that_has_gone_since_makes_nothing_live() -> None:
+def test_an_answer_requested_on_a_connection_that_was_lost_since_makes_nothing_live() -> None:
     bench = Bench([deep("AUSDT", 10)])
     bench.warm()
     held: list[Fetch] = []
@@ -107,7 +107,7 @@ def test_an_answer_requested_on_a_connection_that_has_gone_since_makes_nothing_l
     held, bench.held = bench.held, []
     bench.cut_route("market")
     bench.holds = lambda fetch: False
-    # The connection is back, and only then the old answer comes.
+    # The connection is back, and only then does the old answer come.
     assert bench.run(30, until=lambda: bench.link_of("ausdt@kline_1m") is not None)
     for fetch in held:
         bench.receive(fetch, bench.answer(fetch, bench.exchange() - 5_000), bench.exchange() - 5_000)
@@ -115,13 +115,13 @@ def test_an_answer_requested_on_a_connection_that_has_gone_since_makes_nothing_l
     assert bench.run(20, until=bench.all_live)
 
 
-def test_what_a_reader_s_answer_has_put_in_doubt_is_repaired() -> None:
+def test_what_a_readers_answer_has_put_in_doubt_is_repaired() -> None:
     bench = Bench([deep("AUSDT", 60)])
     bench.warm()
     bench.run(20)
     series = bench.series()
     row = series.rows(1, None, exact=True)[0]
-    row[8] -= 1  # The exchange has recomputed the candle, says REST.
+    row[8] -= 1  # REST says that the exchange has recomputed the candle.
     read = Fetch(series.key, request_for(series.key, 1), Cause.READ)
     asked = len(bench.of(Kind.KLINES))
     bench.receive(read, compact([row]), bench.exchange() + 1_500)
@@ -168,7 +168,7 @@ KLINES = Key(Kind.KLINES, "AUSDT", "1m")
 
 
 def with_an_audit_in_line() -> Bench:
-    """An audit of the candles waits in line for ever."""
+    """Make an audit of the candles wait in line for ever."""
     bench = Bench([deep("AUSDT", 20)])
     bench.warm()
     bench.holds = lambda fetch: fetch.cause is Cause.AUDIT and fetch.key == KLINES
@@ -194,7 +194,7 @@ def test_a_new_subscription_does_not_wait_for_an_audit_in_line() -> None:
     assert bench.agrees()
 
 
-def test_what_waits_for_a_connection_that_is_lost_later_is_requested_on_the_new_one() -> None:
+def test_what_waits_for_a_connection_that_is_then_lost_is_requested_on_the_new_one() -> None:
     bench = with_an_audit_in_line()
     state = bench.engine.reconciler.states[KLINES]
     old, new = state.link, Link(99, "market", bench.exchange() / 1000.0)

@@ -1,4 +1,4 @@
-"""Messages that the exchange refuses, or drops, because of one name in them."""
+"""Messages that the exchange refuses or drops because of one name in them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .wire import Wire, names, settle, wire_of
 
 @pytest.fixture
 def logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-    """What the connections log; nothing is left out for what another test made them log."""
+    """Return what the connections log, of which nothing is suppressed because another test made them log it."""
     monkeypatch.setattr(connections, "log", RateLimitedLogger(logging.getLogger("ats_sync.tests")))
     caplog.set_level(logging.INFO, logger="ats_sync.tests")
     return caplog
@@ -30,7 +30,7 @@ REFUSAL = {"error": {"code": 2, "msg": "Invalid request: invalid stream"}}
 
 
 def refusing(wire: Wire, *bad: str, refusal: Any = REFUSAL) -> None:
-    """Have every SUBSCRIBE refused that has a bad name in it."""
+    """Refuse every SUBSCRIBE that has a bad name in it."""
     wire.answer = lambda number, method, batch: (
         refusal if method == "SUBSCRIBE" and set(bad) & set(batch) else {"result": None}
     )
@@ -48,7 +48,7 @@ def test_one_bad_name_keeps_no_other_from_being_subscribed(bad: tuple[str, ...])
     assert wire.connections.refusals.reason("s5@x") == ""
 
 
-def test_a_stream_that_is_refused_is_tried_again_seldom_and_alone() -> None:
+def test_a_refused_stream_is_tried_again_rarely_and_alone() -> None:
     wire = wire_of(names(150))
     refusing(wire, "s7@x")
     wire.run(20)
@@ -111,7 +111,7 @@ def test_an_error_without_an_id_is_that_of_the_oldest_message() -> None:
     assert not wire.disconnects
 
 
-def test_too_many_streams_refuse_no_name(logged: pytest.LogCaptureFixture) -> None:
+def test_an_error_about_too_many_streams_refuses_no_name(logged: pytest.LogCaptureFixture) -> None:
     wire = wire_of(names(10))
     wire.answer = lambda number, method, batch: None
     wire.run(1)
@@ -125,12 +125,12 @@ def test_too_many_streams_refuse_no_name(logged: pytest.LogCaptureFixture) -> No
 
 
 @pytest.mark.parametrize("bad", ["s3@x", "s120@x"])
-def test_a_message_dropped_in_silence_is_split_too(bad: str) -> None:
+def test_a_message_dropped_silently_is_split_too(bad: str) -> None:
     wire = wire_of(names(150))
     refusing(wire, bad, refusal=None)
     wire.run(16 * ACKNOWLEDGED_WITHIN)
     assert wire.delivered() == {name for name, _ in names(150)} - {bad}
-    assert len(wire.disconnects) <= 1, "once it is known where the fault lies, the others are left in peace"
+    assert len(wire.disconnects) <= 1, "once the fault is found, the others are left alone"
     assert "never acknowledged" in wire.connections.refusals.reason(bad)
 
 
@@ -146,7 +146,7 @@ def test_a_refused_unsubscription_is_split_and_spares_streams_added_again() -> N
     assert wire.delivered() == {"s4@x", *(f"s{i}@x" for i in range(10, 30))}
 
 
-def test_wanting_a_refused_stream_no_longer_forgets_the_refusal() -> None:
+def test_the_refusal_of_a_stream_that_is_no_longer_followed_is_forgotten() -> None:
     wire = wire_of(names(3))
     refusing(wire, "s1@x")
     wire.run(2)
@@ -207,7 +207,7 @@ def test_pauses_grow_and_end() -> None:
 @pytest.mark.parametrize(
     "event", [{"e": "serverShutdown", "E": 1}, {"event": {"e": "serverShutdown", "E": 1}}], ids=["bare", "wrapped"]
 )
-def test_an_announced_end_is_handed_over_at_once(event: dict[str, Any]) -> None:
+def test_a_connection_whose_end_is_announced_is_handed_over_at_once(event: dict[str, Any]) -> None:
     wire = wire_of([("spot/btcusdt@kline_1h", Route.SPOT), ("spot/ethusdt@kline_1h", Route.SPOT)])
     settle(wire)
     (number,) = wire.open
@@ -218,7 +218,7 @@ def test_an_announced_end_is_handed_over_at_once(event: dict[str, Any]) -> None:
     assert len(wire.open) == 1
     assert [reason for _, _, reason in wire.disconnects] == ["replaced before its age limit"]
     assert {name for name, _ in wire.moved} == {"spot/btcusdt@kline_1h", "spot/ethusdt@kline_1h"}
-    assert wire.live == [], "nothing has to be asked for again"
+    assert wire.live == [], "nothing has to be requested again"
 
 
 def test_an_announced_end_of_a_replacement_leaves_the_old_connection() -> None:

@@ -16,7 +16,7 @@ from .bench import Bench, deep
         ("ausdt@depth20@100ms", Kind.BOOK, 6.5),
     ],
 )
-def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, kind: Kind, within: float) -> None:
+def test_a_stream_that_dies_alone_is_suspected_and_subscribed_to_again(stream: str, kind: Kind, within: float) -> None:
     bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
     bench.warm()
     key = next(key for key in bench.engine.reconciler.states if key.kind is kind and key.symbol == "AUSDT")
@@ -29,11 +29,11 @@ def test_a_stream_that_dies_alone_is_suspected_and_subscribed_anew(stream: str, 
     bench.run(30)
     assert state.remedies == 1
     others = [each for each in bench.engine.reconciler.states.values() if each is not state]
-    assert not any(each.remedies for each in others), "nobody else is suspected"
+    assert not any(each.remedies for each in others), "no other is suspected"
     assert bench.agrees()
 
 
-def test_a_stream_no_remedy_helps_is_left_to_rest_and_tried_again_later() -> None:
+def test_a_stream_that_no_attempt_revives_is_served_by_rest_and_tried_again_later() -> None:
     bench = Bench([deep("AUSDT", 60), deep("BUSDT", 60)])
     bench.warm()
     key = Key(Kind.KLINES, "AUSDT", "1m")
@@ -51,7 +51,7 @@ def test_a_stream_no_remedy_helps_is_left_to_rest_and_tried_again_later() -> Non
     assert bench.agrees()
 
 
-def test_a_quiet_market_is_nobodys_fault() -> None:
+def test_no_stream_is_blamed_for_a_quiet_market() -> None:
     bench = Bench([deep("AUSDT", 0), deep("BUSDT", 1), deep("CUSDT", 3)])
     bench.warm()
     bench.run(300)

@@ -25,7 +25,7 @@ def test_the_tail_reaches_back_to_the_first_open_candle(interval: str) -> None:
         assert series.tail_limit(opened + 97 * MINUTE) == 99
 
 
-def test_a_lost_trade_is_fetched_by_its_number() -> None:
+def test_a_lost_trade_is_fetched_by_its_id() -> None:
     bench = Bench([deep("AUSDT", 120)])
     bench.warm()
     lost = bench.symbols["AUSDT"].last_trade(bench.exchange()) + 5
@@ -57,7 +57,7 @@ def test_trades_lost_in_a_long_gap_are_fetched_page_by_page() -> None:
 
 @pytest.mark.parametrize("first_trade", [0, 1, FIRST_TRADE])
 @pytest.mark.parametrize("busy", [0, 2])
-def test_a_symbol_with_few_trades_is_not_requested_for_more_again_and_again(first_trade: int, busy: int) -> None:
+def test_more_trades_of_a_symbol_with_few_are_not_requested_again_and_again(first_trade: int, busy: int) -> None:
     young = TinySymbol("AUSDT", [4] * 3 + [busy] * (HISTORY + 17), first_trade=first_trade)
     bench = Bench([young])
     bench.run(120)
@@ -94,7 +94,7 @@ def test_what_was_missed_while_away_is_fetched_by_the_smallest_request() -> None
     assert ids[-1] >= bench.symbols["AUSDT"].last_trade(bench.exchange()) - 1
 
 
-def test_a_book_of_which_no_frame_comes_is_fetched_and_one_that_moves_is_not() -> None:
+def test_a_book_without_frames_is_fetched_and_one_that_moves_is_not() -> None:
     bench = Bench([deep("MOVES", 120), deep("QUIET", 0)])
     bench.warm()
     assert not bench.of(Kind.BOOK, symbol="MOVES")
@@ -106,8 +106,9 @@ def test_a_book_of_which_no_frame_comes_is_fetched_and_one_that_moves_is_not() -
 
 
 @pytest.mark.parametrize("lag", [3_000, 0])
-def test_a_book_of_which_no_frame_comes_is_confirmed_where_its_answer_is_older_than_the_subscription(lag: int) -> None:
-    """Such an answer is from a replica that lags, or the book of a market at rest: who can tell?"""
+def test_a_book_without_frames_is_confirmed_where_its_answer_is_older_than_the_subscription(lag: int) -> None:
+    """Such an answer is from a lagging replica, or shows the book of a market at rest: nothing distinguishes the
+    two."""
     bench = Bench([deep("QUIET", 0)])
     bench.warm()
     book, quiet = bench.store.book("QUIET"), bench.symbols["QUIET"]
@@ -122,7 +123,7 @@ def test_a_book_of_which_no_frame_comes_is_confirmed_where_its_answer_is_older_t
     assert [fetch.cause for _, fetch in bench.of(Kind.BOOK, since=begun)] == [Cause.REPAIR] * 2
 
 
-def test_an_answer_for_the_subscription_before_makes_no_book_live() -> None:
+def test_an_answer_for_an_earlier_subscription_makes_no_book_live() -> None:
     """The connection is the same, but between its subscriptions nothing was delivered."""
     bench = Bench([deep("QUIET", 0)])
     bench.warm()
@@ -141,7 +142,7 @@ def test_an_answer_for_the_subscription_before_makes_no_book_live() -> None:
     assert bench.run(5, until=lambda: book.state(0).link is state.link)
 
 
-def test_trades_that_go_on_where_they_had_been_need_no_request() -> None:
+def test_trades_that_continue_where_they_ended_need_no_request() -> None:
     bench = Bench([deep("AUSDT", 30)])
     bench.warm()
     begun = bench.seconds
@@ -154,7 +155,7 @@ def test_trades_that_go_on_where_they_had_been_need_no_request() -> None:
     assert ids == list(range(ids[0], ids[0] + 1_000))
 
 
-def test_candles_are_requested_where_they_are_traded() -> None:
+def test_candles_are_requested_from_the_host_where_they_are_traded() -> None:
     assert KlineSeries("BTCUSDT", "1h", 500).newest_rows(9).path == "/fapi/v1/klines"
     spot = KlineSeries("BTCUSDT", "1h", 500, kind=Kind.SPOT_KLINES).newest_rows(9)
     assert spot.path == "/api/v3/klines"

@@ -1,4 +1,4 @@
-"""Series that may begin with what was written down of them."""
+"""Series that may begin with what was saved of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEPT = (Kind.KLINES, Kind.TRADES, Kind.OPEN_INTEREST)
 
 
 def expecting(symbols: list[TinySymbol], *, streams: bool = True) -> Bench:
-    """A launch whose kept series expect what was written down."""
+    """Return a launch whose kept series expect what was saved."""
     bench = Bench(symbols, streams=streams, follow=False)
     keys = bench.store.follow(keys_of(bench.symbols, ("1m",), ("1h",)))
     for key in keys:
@@ -30,7 +30,7 @@ def expecting(symbols: list[TinySymbol], *, streams: bool = True) -> Bench:
 
 
 def load(bench: Bench, name: str, until: int) -> None:
-    """Load what a launch has written down that ended at exchange time ``until``."""
+    """Load what a launch that ended at exchange time ``until`` has saved."""
     symbol = bench.symbols[name]
     candles = KlineSeries(name, "1m", 500)
     candles.replace(kline_texts(compact(symbol.truth.rest(until, 500))), Origin(until, 500))
@@ -61,7 +61,7 @@ def test_nothing_is_requested_for_what_is_expected_until_that_has_taken_too_long
     assert set(found) == set(KEPT)
 
 
-def test_candles_that_follow_on_their_stream_ask_for_nothing_until_their_audit() -> None:
+def test_candles_that_their_stream_continues_request_nothing_until_their_audit() -> None:
     bench = expecting([deep("AUSDT", 30)])
     bench.run(1)
     load(bench, "AUSDT", BEGAN)
@@ -74,7 +74,7 @@ def test_candles_that_follow_on_their_stream_ask_for_nothing_until_their_audit()
     assert [(each.cause, each.request.rows) for _, each in bench.of(Kind.KLINES)] == [(Cause.AUDIT, AUDIT_ROWS)]
 
 
-def test_candles_with_a_gap_ask_for_what_weighs_one_and_are_audited_by_it() -> None:
+def test_candles_with_a_gap_make_a_request_of_weight_one_and_are_audited_by_it() -> None:
     bench = expecting([deep("AUSDT", 30)])
     bench.run(1)
     load(bench, "AUSDT", BEGAN - 5 * MINUTE)
@@ -135,7 +135,7 @@ def test_trades_that_were_missed_are_left_to_the_stream_and_requested_later() ->
     assert len(ids) == 1000
 
 
-def test_trades_that_follow_on_what_was_loaded_are_live_with_it() -> None:
+def test_trades_that_continue_what_was_loaded_are_live_with_it() -> None:
     bench = expecting([deep("AUSDT", 30)])
     bench.run(0.5)
     load(bench, "AUSDT", bench.exchange())
@@ -161,7 +161,7 @@ def test_a_lost_connection_ends_what_was_left_to_the_stream() -> None:
     assert bench.lacking() == []
 
 
-def test_open_interest_asks_for_what_is_new_alone() -> None:
+def test_only_what_is_new_is_requested_of_open_interest() -> None:
     bench = expecting([deep("AUSDT", 30)])
     bench.run(1)
     key = Key(Kind.OPEN_INTEREST, "AUSDT", "1h")

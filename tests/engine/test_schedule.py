@@ -42,7 +42,7 @@ def test_the_earliest_moment_counts_and_each_comes_once() -> None:
     assert len(agenda) == 0
 
 
-def test_an_audit_that_comes_first_goes_as_what_is_due_after_it() -> None:
+def test_an_audit_that_is_due_first_has_the_cause_of_what_is_due_after_it() -> None:
     agenda, a, _ = made()
     agenda.schedule(a, 10.0, Cause.AUDIT)
     agenda.schedule(a, 11.0, Cause.REPAIR)
@@ -79,7 +79,7 @@ def test_what_a_reader_could_not_get_does_not_wait_for_an_audit_to_be_repaired()
     assert (a.due, a.cause) == (10.0, Cause.REPAIR)
 
 
-def test_what_is_dead_or_gone_does_not_come() -> None:
+def test_what_is_suspected_or_delisted_is_never_due() -> None:
     a, b = State(A, FEEDS[A.kind]), State(B, FEEDS[B.kind])
     states = {A: a, B: b}
     agenda = DueQueue(states, random.Random(1))
@@ -90,7 +90,7 @@ def test_what_is_dead_or_gone_does_not_come() -> None:
     assert agenda.pop(5.0) is None
 
 
-def test_what_is_paused_comes_after_its_release() -> None:
+def test_what_is_paused_is_due_after_its_release() -> None:
     agenda, a, _ = made()
     agenda.schedule(a, 1.0, Cause.WARM_UP)
     assert agenda.pop(2.0) is a
@@ -112,11 +112,11 @@ def test_audits_are_spread_and_those_of_books_rarer() -> None:
         assert state.cause is Cause.AUDIT
         before, state.due = state.due, None
         agenda.schedule_audit(state, at)
-        assert state.due == before, "its turn has not come"
+        assert state.due == before, "it is not due yet"
 
 
 def failed(error: AtsSyncError) -> tuple[Bench, list[float]]:
-    """Have open interest fail with this error; return the bench, and when it was requested."""
+    """Make requests of open interest fail with this error; return the bench, and when they were sent."""
     bench = Bench([deep("AUSDT", 0)], follow=False)
     bench.fails = failing(Kind.OPEN_INTEREST, error)
     bench.follow("AUSDT")
@@ -135,7 +135,7 @@ def test_failures_are_tried_again_after_growing_pauses() -> None:
     assert bench.engine.reconciler.states[Key(Kind.OPEN_INTEREST, "AUSDT", "1h")].error is None
 
 
-def test_what_cannot_be_helped_is_not_hammered() -> None:
+def test_a_permanent_failure_is_not_tried_again_and_again() -> None:
     _, times = failed(AccessDenied("403"))
     assert min(b - a for a, b in itertools.pairwise(times)) >= BARRED_RETRY
 

@@ -1,4 +1,4 @@
-"""What was seen of one symbol, without any stream: times are exchange ms, and seconds of the steady clock."""
+"""What was seen of one symbol, without any stream; times are exchange ms, and seconds of the steady clock."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_while_nothing_changes_a_look_shows_more_once_a_trade_counts_that_some_s
     assert known.shows_more(110.0), "until it has come"
 
 
-def test_what_happened_no_earlier_than_one_trade_nor_did_those_after_it() -> None:
+def test_later_trades_happened_no_earlier_than_the_one_before_them() -> None:
     known = SymbolSightings()
     known.learn([(7, NOON)], 100.0)
     known.learn([(6, NOON + 50)], 101.0)
@@ -58,7 +58,7 @@ def test_what_rest_has_refuted_is_not_learned_again_unless_it_happened_later() -
 @pytest.mark.parametrize("unchanged_until", [0, NOON + 2_500])
 def test_a_ticker_dates_its_trade_by_the_one_before(unchanged_until: int) -> None:
     known = SymbolSightings()
-    assert not known.note_ticker(NOON, 5, 0, streamed=True), "of the first nobody knows when it happened"
+    assert not known.note_ticker(NOON, 5, 0, streamed=True), "it is not known when the first one happened"
     assert not known.note_ticker(NOON + 2_000, 5, 0, streamed=True)
     assert known.note_ticker(NOON + 3_000, 6, unchanged_until, streamed=True)
     assert known.ticked == (6, max(NOON + 2_000 - TICKER_LATE, unchanged_until))
@@ -89,7 +89,7 @@ def test_a_new_count_that_a_ticker_shows_is_acted_on_once_and_outlives_no_old_si
     assert known.take_lowered(110.0) == NEVER
 
 
-def test_ids_have_begun_again_where_a_lower_one_happened_later_than_connections_differ() -> None:
+def test_ids_have_begun_again_where_a_lower_one_is_later_by_more_than_connections_differ() -> None:
     known = SymbolSightings()
     known.note_count([(3, NOON + REORDERED_WITHIN)], (500, NOON), 100.0)
     assert not known.counts_again

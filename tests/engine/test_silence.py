@@ -58,7 +58,7 @@ def test_the_first_connection_that_delivers_nothing_is_given_up_soon(stream: str
 
 
 @pytest.mark.parametrize("stream", [TICKERS_STREAM, BOOK_TICKERS_STREAM])
-def test_where_the_whole_market_rests_each_is_given_twice_as_long(stream: str) -> None:
+def test_each_connection_is_given_twice_as_long_where_the_whole_market_rests(stream: str) -> None:
     road = Road(stream)
     road.run(3600)
     first = STEADY_STREAMS[stream]
@@ -75,7 +75,7 @@ def test_where_something_trades_a_silent_connection_is_at_fault(stream: str) -> 
     assert max(road.pauses()) <= STEADY_STREAMS[stream] + 2.0
 
 
-def test_a_market_that_wakes_up_has_a_moment_to_tell_of_it() -> None:
+def test_a_connection_has_a_moment_to_report_that_the_market_wakes_up() -> None:
     road = Road(BOOK_TICKERS_STREAM)
     road.run(100)
     given_up = len(road.given_up)
@@ -87,13 +87,13 @@ def test_a_market_that_wakes_up_has_a_moment_to_tell_of_it() -> None:
     assert len(road.given_up) == given_up
 
 
-def test_marks_come_whatever_rests() -> None:
+def test_marks_come_even_if_the_market_rests() -> None:
     road = Road(MARK_PRICES_STREAM)
     road.run(60)
     assert max(road.pauses()) <= STEADY_STREAMS[MARK_PRICES_STREAM] + 3 * STEP
 
 
-def test_a_frame_that_comes_ends_the_row() -> None:
+def test_a_frame_ends_the_series_of_silent_connections() -> None:
     road = Road(BOOK_TICKERS_STREAM)
     road.run(100)
     road.link.frames += 1
@@ -103,7 +103,7 @@ def test_a_frame_that_comes_ends_the_row() -> None:
     assert len(road.given_up) == before + 1
 
 
-def test_a_connection_that_carries_nothing_steady_may_be_silent_for_ever() -> None:
+def test_a_connection_without_steady_streams_may_be_silent_for_ever() -> None:
     road = Road("btcusdt@aggTrade")
     road.run(600)
     assert not road.given_up

@@ -18,7 +18,7 @@ PING, SILENCE, DRAIN = 1.0, 6.0, 0.02
 
 
 class Line:
-    """Clocks that are moved by hand, and what was sent when (seconds after the start)."""
+    """Clocks that are moved by hand, and what was sent at which second after the start."""
 
     def __init__(self) -> None:
         self.passed = 0.0
@@ -60,7 +60,7 @@ class Wire(Line):
 
 
 class Stream:
-    """A session, and what its owner does with it."""
+    """A session and what its owner does with it."""
 
     def __init__(self) -> None:
         config = Config(ping_interval=PING, silence_limit=SILENCE, drain_interval=DRAIN)
@@ -78,7 +78,7 @@ class Stream:
         return self.session.before_wait(self.line)
 
     def passes(self, seconds: float) -> None:
-        """Time goes by and the socket is silent."""
+        """Let time go by while the socket is silent."""
         end = self.line.passed + seconds
         while self.session.over is None and self.line.passed < end:
             wait = self.wait()
@@ -91,7 +91,7 @@ class Stream:
 
 
 def at(seconds: float) -> float:
-    """The exchange's time so many seconds after the start."""
+    """Return the exchange's time this many seconds after the start."""
     return MIDNIGHT / 1000.0 + seconds
 
 
@@ -110,7 +110,7 @@ class TestSending:
         stream.wait()
         assert len(stream.line.sent) == 2
 
-    def test_what_nobody_takes_does_not_grow_for_ever(self, stream: Stream) -> None:
+    def test_what_nobody_takes_does_not_accumulate_for_ever(self, stream: Stream) -> None:
         for number in range(MAX_UNSENT + 5):
             stream.session.send(str(number))
         stream.wait()
@@ -146,7 +146,7 @@ class TestSilence:
         assert stream.wait() == PING
         assert stream.session.over is None
 
-    def test_a_wake_without_anything_to_take_breaks_none(self, stream: Stream) -> None:
+    def test_a_wake_without_anything_to_take_does_not_break_it(self, stream: Stream) -> None:
         stream.passes(3.0)
         stream.session.received([], None)
         stream.passes(60)
@@ -190,7 +190,7 @@ class TestProof:
         assert stream.link.watermark == 0.0
 
 
-class TestTakingIn:
+class TestReceiving:
     def test_frames_reach_the_store_and_what_it_notices_is_returned(self, stream: Stream) -> None:
         stream.store.trades(SYMBOL).go_live(stream.link)
         assert stream.session.received([trade_frame(5)], None) == ([], [])
@@ -201,19 +201,19 @@ class TestTakingIn:
 
 
 class TestTheEnd:
-    def test_is_known_at_once_to_whoever_reads(self, stream: Stream) -> None:
+    def test_is_known_at_once_to_a_reader(self, stream: Stream) -> None:
         stream.session.end("replaced")
         assert stream.session.over == "replaced"
         assert not stream.link.up
 
-    def test_by_somebody_else_is_not_taken_for_silence(self, stream: Stream) -> None:
+    def test_that_somebody_else_caused_is_not_taken_for_silence(self, stream: Stream) -> None:
         stream.line.passed = 60.0
         stream.session.end("replaced")
         stream.wait()
         assert stream.session.over == "replaced"
 
 
-def test_what_comes_to_a_quiet_connection_is_received_at_once_and_on_a_busy_one_it_gathers() -> None:
+def test_data_is_received_at_once_on_a_quiet_connection_and_gathers_on_a_busy_one() -> None:
     stream = Stream()
     assert stream.session.pause() == 0.0
     stream.session.received([], None)

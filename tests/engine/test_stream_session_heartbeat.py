@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ats_sync.engine.stream_session import Heartbeat
 
 
-def test_frames_are_proof_enough() -> None:
+def test_no_ping_is_sent_while_frames_come() -> None:
     heartbeat = Heartbeat(1.0, 6.0, now=100.0)
     for tenth in range(1_000, 1_200, 5):
         now = tenth / 10
@@ -31,7 +31,7 @@ def test_a_pong_proves_the_moment_its_ping_was_sent() -> None:
     heartbeat = Heartbeat(1.0, 6.0, now=100.0)
     heartbeat.pinged(5_001.0, 101.5)
     assert heartbeat.ponged(103.0) == (5_001.0, 101.5)
-    assert heartbeat.ponged(103.1) is None, "a pong nobody asked for proves nothing"
+    assert heartbeat.ponged(103.1) is None, "a pong without a ping proves nothing"
     assert not heartbeat.lost(108.0)
     assert heartbeat.ping_due(104.1)
 
@@ -46,7 +46,7 @@ def test_a_late_pong_proves_the_old_moment_only() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 3), st.sampled_from("hpoc")), max_size=40))
-def test_between_checks_nothing_falls_due(events: list[tuple[float, str]]) -> None:
+def test_nothing_is_due_between_checks(events: list[tuple[float, str]]) -> None:
     now, heartbeat = 100.0, Heartbeat(1.0, 6.0, now=100.0)
     for pause, event in events:
         check = heartbeat.next_check(now)

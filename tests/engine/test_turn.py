@@ -44,7 +44,7 @@ METHODS = ("opened", "lost", "replied", "noticed", "fetched", "tick")
 
 
 class Recorded:
-    """An engine whose entrances note their calls and may fail."""
+    """An engine whose methods note their calls and may fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         config = Config()
@@ -83,7 +83,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Recorded:
 EVENTS = (Replied(1, {"id": 1}), Lost(1, LINK, "cut", ERROR), Opened(1, LINK), Fetched(FETCH, ERROR), Changed())
 
 
-def test_events_are_passed_on_in_their_order_each_at_its_moment_and_then_what_is_due(recorded: Recorded) -> None:
+def test_events_are_passed_on_in_order_each_at_its_moment_and_then_what_is_due(recorded: Recorded) -> None:
     assert recorded.turn(*EVENTS) == ["action"]
     at = [Moment(float(second), 0) for second in range(1, 8)]
     assert recorded.calls == [
@@ -141,7 +141,7 @@ def test_each_action_is_executed_by_its_own_method(action: Any) -> None:
     assert called == [(type(action).__name__.lower(), action.fetch if isinstance(action, Submit) else action)]
 
 
-def test_closes_are_no_business_of_the_engine() -> None:
+def test_closes_are_not_passed_on_to_the_engine() -> None:
     key = Key(Kind.KLINES, "BTCUSDT", "1m")
     notices = [GAPS[0], StoreEvent(Change.CLOSED, key), GAPS[1]]
     assert sort(notices) == ([Noticed(GAPS[0]), Noticed(GAPS[1])], [key])

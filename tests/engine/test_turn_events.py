@@ -49,7 +49,7 @@ def test_a_notice_that_waits_is_not_added_again() -> None:
     assert inbox.take() == [gap("A")], "it is new again once it was taken"
 
 
-def test_of_too_many_replies_the_oldest_are_dropped_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_oldest_replies_are_dropped_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turn, "MAX_REPLIES", 3)
     inbox = Inbox()
     for number in range(3):
@@ -62,4 +62,4 @@ def test_of_too_many_replies_the_oldest_are_dropped_and_nothing_else(monkeypatch
     assert inbox.take() == [Opened(0, LINK), Opened(1, LINK), reply(2), Opened(2, LINK), reply(3), reply(4)]
     for number in range(3):
         inbox.add(reply(number))
-    assert inbox.dropped == 2, "those that were taken count no longer"
+    assert inbox.dropped == 2, "those that were taken no longer count"

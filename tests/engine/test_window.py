@@ -30,12 +30,13 @@ errors = st.integers(-2_000, 2_000)
 
 
 def when(second: float, *, uncertain: int = 0) -> Moment:
-    """``second`` is counted from a minute's turn, which clocks that differ may see 2 s earlier or later."""
+    """Return a moment; ``second`` is counted from the start of a minute, which clocks that differ may see 2 s earlier
+    or later."""
     return Moment(1_000.0 + second, MIDNIGHT + round(second * 1000), True, uncertain)
 
 
 def spend(window: Window, cost: int, second: float) -> None:
-    """A request that is answered at once."""
+    """Send a request that is answered at once."""
     window.spend(when(second), cost)
     window.ended(when(second), cost, unsent=False, lost=False)
 
@@ -45,11 +46,11 @@ def report(window: Window, count: int, second: float, *, sent: float | None = No
 
 
 def free(window: Window, cost: int, second: float, allowed: int = 80, **more: int) -> float:
-    """The second from which on it may be sent."""
+    """Return the second from which it may be sent."""
     return window.free_at(when(second), cost, allowed, **more) - when(0).steady
 
 
-def test_what_does_not_fit_waits_until_enough_is_a_minute_old() -> None:
+def test_what_does_not_fit_waits_until_enough_has_become_a_minute_old() -> None:
     window = Window(100, 60.0)
     assert free(window, 90, 5) == 5, "what never fits may go alone"
     spend(window, 50, 0)
@@ -75,14 +76,14 @@ def test_what_others_use_counts_until_their_minute_is_over() -> None:
     assert [window.sliding(when(second).steady) for second in (21, 59.9, 60)] == [75, 75, 10]
 
 
-def test_what_was_answered_just_after_the_turn_is_not_the_use_of_others() -> None:
+def test_what_was_answered_just_after_the_new_minute_is_not_the_use_of_others() -> None:
     window = Window(100, 60.0)
     spend(window, 30, 0.2)
     report(window, 40, 4)
     assert window.sliding(when(4).steady) == 40
 
 
-def test_a_report_of_the_next_minute_alone_says_what_others_use_also_where_the_clock_has_become_surer() -> None:
+def test_only_a_report_of_the_next_minute_shows_what_others_use_even_where_the_clock_has_become_surer() -> None:
     window = Window(100, 60.0)
     window.reported(75, when(30, uncertain=3_000), when(30).steady)
     report(window, 5, 61)
@@ -123,7 +124,7 @@ def test_a_report_is_of_the_minute_that_had_surely_begun_when_its_request_was_se
         assert (window.mark(when(10)) is not None) is known
 
 
-def test_what_the_next_report_can_show_is_what_surely_arrived_since_and_all_that_may_have() -> None:
+def test_the_next_report_can_show_what_surely_arrived_since_up_to_all_that_may_have() -> None:
     window = Window(200, 60.0)
     report(window, 7, 10.5, sent=10)
     mark = window.mark(when(11))
@@ -140,7 +141,7 @@ def test_what_the_next_report_can_show_is_what_surely_arrived_since_and_all_that
     assert window.expected(mark, when(30)._replace(proven=False), when(30).steady) is None
 
 
-def test_of_requests_that_cost_as_much_the_one_that_was_answered_may_be_the_older() -> None:
+def test_the_answered_one_of_two_requests_of_equal_cost_may_be_the_older() -> None:
     window = Window(200, 60.0)
     window.spend(when(3), 20)
     report(window, 20, 5.5, sent=5)
@@ -155,10 +156,11 @@ def test_of_requests_that_cost_as_much_the_one_that_was_answered_may_be_the_olde
 @pytest.mark.parametrize(
     ("count", "second", "evidence"), [(50, 40, False), (49, 40, True), (1, 57.9, True), (1, 58, False), (1, 63, True)]
 )
-def test_a_report_of_less_than_half_shows_that_the_count_began_again_but_near_a_turn(
+def test_a_report_of_less_than_half_shows_that_the_count_began_again_except_near_a_new_minute(
     count: int, second: float, evidence: bool
 ) -> None:
-    """Some requests may cost less than they are said to, and near a turn a report may be of either minute."""
+    """Some requests may cost less than they are said to, and near the start of a minute a report may be of either
+    one."""
     window = Window(200, 60.0)
     spend(window, 100, 20)
     report(window, count, second)
@@ -174,16 +176,14 @@ def test_only_a_report_that_is_surely_of_this_minute_shows_it(sent: float, evide
 
 
 @pytest.mark.parametrize(("second", "used"), [(-2.1, 0), (-1.99, 40)])
-def test_what_was_answered_so_shortly_before_a_turn_that_it_may_be_of_this_minute_counts_whatever_is_reported(
-    second: float, used: int
-) -> None:
+def test_what_may_belong_to_this_minute_counts_whatever_is_reported(second: float, used: int) -> None:
     window = Window(100, 60.0)
     spend(window, 40, second)
     report(window, 0, 20)
     assert window.used(when(50)) == used
 
 
-def test_a_report_above_all_that_is_known_shows_a_surplus() -> None:
+def test_a_report_above_everything_that_is_known_shows_a_surplus() -> None:
     window = Window(200, 60.0)
     assert window.surplus(70) == 0, "nothing is known"
     report(window, 50, 10)
@@ -191,7 +191,7 @@ def test_a_report_above_all_that_is_known_shows_a_surplus() -> None:
     assert [window.surplus(count) for count in (50, 55, 62)] == [0, 0, 7]
 
 
-def test_none_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
+def test_no_request_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
     for count, second in ((75, 60), (70, 10)):
         window = Window(100, 60.0)
         spend(window, 50, -90)
@@ -201,15 +201,15 @@ def test_none_goes_ahead_where_a_report_of_this_minute_leaves_no_room() -> None:
         assert free(window, 10, 10) == second
 
 
-def test_one_goes_ahead_to_learn_whether_the_count_began_again_once_a_report_can_tell() -> None:
+def test_one_request_goes_ahead_to_learn_whether_the_count_began_again_once_a_report_can_show_it() -> None:
     window = Window(100, 60.0)
     spend(window, 80, 0)
     report(window, 80, 1, sent=0.5)
     assert [free(window, 10, second, allowed=70, whole=100) for second in (5, 20)] == [12, 20]
-    assert free(window, 10, 20, allowed=70, whole=85) == 60, "what is kept for repairs would not do"
+    assert free(window, 10, 20, allowed=70, whole=85) == 60, "what is kept for repairs would not be enough"
 
 
-def test_none_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
+def test_no_request_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
     window = Window(100, 60.0)
     window.spend(when(0), 80)
     report(window, 0, 1, sent=0.5)
@@ -217,8 +217,8 @@ def test_none_goes_ahead_for_a_report_that_may_lack_what_is_under_way() -> None:
 
 
 def restarting() -> Window:
-    """Others have used most of the minute, as far as a report says that may be of the minute before; it is known that
-    the count begins again with the minute."""
+    """Return a window where others have used most of the minute, according to a report that may be of the minute
+    before; it is known that the count begins again with the minute."""
     window = Window(100, 60.0)
     spend(window, 50, -90)
     report(window, 1, -56)
@@ -227,12 +227,12 @@ def restarting() -> Window:
     return window
 
 
-def test_one_goes_ahead_for_a_report_of_this_minute_but_not_around_the_next_turn() -> None:
+def test_one_request_goes_ahead_for_a_report_of_this_minute_but_not_around_the_next() -> None:
     window = restarting()
     assert [free(window, 10, second) for second in (30, 59)] == [30, 60]
 
 
-def test_each_further_one_of_a_minute_goes_ahead_after_twice_as_long() -> None:
+def test_each_further_request_of_a_minute_goes_ahead_after_twice_as_long() -> None:
     window = restarting()
     for second, following in ((30, 31), (31, 33), (33, 37)):
         assert free(window, 10, second) == second
@@ -263,7 +263,7 @@ def test_a_report_that_may_be_of_the_minute_before_shows_no_use_by_others_in_thi
         assert window.sliding(when(60.4).steady) == others_use
 
 
-def test_what_can_wait_does_not_wait_for_a_turn_that_is_far_off() -> None:
+def test_what_can_wait_does_not_wait_for_a_new_minute_that_is_far_off() -> None:
     window = Window(100, 60.0)
     report(window, 0, 20)
     window.spend(when(30), 20)
@@ -271,7 +271,7 @@ def test_what_can_wait_does_not_wait_for_a_turn_that_is_far_off() -> None:
 
 
 @pytest.mark.parametrize(("second", "free_at"), [(57.9, 59), (58, 62)])
-def test_what_can_wait_waits_for_the_turn_where_a_tenth_was_sent_since_it_may_have_come(
+def test_what_can_wait_waits_for_the_new_minute_where_a_tenth_was_sent_since_it_may_have_begun(
     second: float, free_at: float
 ) -> None:
     window = Window(100, 60.0)
@@ -290,12 +290,12 @@ def scene(seed: int, **more: object) -> Scene:
 
 
 def warming_up(seed: int = 0, **more: object) -> Scene:
-    """As at a start: nobody uses the reserve."""
+    """Return the scene of a start, where nobody uses the reserve."""
     return scene(seed, costs=(2,), causes=(Cause.WARM_UP,), **more)
 
 
 def others(scene: Scene, most: int, minutes: int = 4) -> None:
-    """Another program spends so much a minute at most, at moments of its own."""
+    """Let another program spend at most this much a minute, at moments of its own."""
     for minute in range(minutes):
         left = scene.rng.randrange(most + 1)
         while left > 0:
@@ -308,7 +308,7 @@ def others(scene: Scene, most: int, minutes: int = 4) -> None:
 @settings(deadline=None, max_examples=40)
 @given(seeds, starts, errors, st.sampled_from([0, 0, 800, 4_000, 30_000, 90_000]), st.sampled_from([0, 0, 50, 400]))
 def test_no_clock_minute_has_more_than_the_share(seed: int, start: int, error: int, lag: int, foreign: int) -> None:
-    """Whatever else happens: others spend, clocks differ, reports are old or missing, answers are lost or refusals."""
+    """Others spend, clocks differ, reports are old or missing, and answers are lost or are refusals."""
     rng = random.Random(seed)
     gaps = rng.choice((0.0, 0.0, 0.3))
     found = scene(
@@ -341,13 +341,14 @@ def test_without_reports_no_minute_wherever_it_begins_has_more_than_the_share(
     seeds, starts, errors, st.integers(0, FRESH), st.one_of(st.just("sliding"), st.integers(1, MINUTE - 1)),
     st.sampled_from([0, 0, 60]),
 )  # fmt: skip
-def test_an_exchange_that_counts_otherwise_is_not_overrun(
+def test_an_exchange_that_counts_in_another_way_is_not_overrun(
     seed: int, start: int, error: int, lag: int, window: str | int, foreign: int
 ) -> None:
     found = scene(seed, start=start, clock_error=error, lag=lag, window=window, lost=0.05)
     others(found, foreign)
     found.run(190)
-    # Minutes that turn at another moment than the clock's may have the requests that go ahead at the clock's turn.
+    # Minutes that begin at another moment than the clock's may contain the requests that go ahead at the clock's new
+    # minute.
     ahead = 0 if window == "sliding" else 3 * max(found.costs)
     assert found.own.most() <= ALLOWED + ahead
 
@@ -355,7 +356,7 @@ def test_an_exchange_that_counts_otherwise_is_not_overrun(
 @settings(deadline=None, max_examples=15)
 @given(seeds, starts, errors, st.integers(0, FRESH))
 def test_when_the_reports_end_so_does_what_they_had_shown(seed: int, start: int, error: int, lag: int) -> None:
-    """From a minute after the last report on, no minute has more than the share."""
+    """From one minute after the last report, no minute has more than the share."""
     found = scene(seed, start=start, clock_error=error, lag=lag, reports=lambda now: now < start + 100_000).run(260)
     late = [(time, cost) for time, cost in found.sent if time > start + 100_000 + 1_000]
     assert most_in_a_minute(late) <= ALLOWED
@@ -375,25 +376,25 @@ def test_the_share_is_whole_again_with_each_clock_minute(second: int) -> None:
     assert third < MIDNIGHT + 2 * MINUTE + 2_600, "soon after the turn has surely passed"
 
 
-def test_another_programs_use_is_learnt_by_one_request() -> None:
+def test_another_programs_use_is_learned_with_one_request() -> None:
     """What it uses of a minute before our first request of that minute is left to it."""
     for theirs in (100, 250, 300, 390):
         found = scene(theirs, costs=(2,), one_way=(95, 105))
         for minute in range(1, 4):
             found.others(MIDNIGHT + minute * MINUTE, theirs)
         found.run(235)
-        unreported = 6 * found.threads  # what is sent before the first report that surely is of this minute comes
+        unreported = 6 * found.threads  # what is sent before the first report comes that is surely of this minute
         assert found.all.most() <= max(ALLOWED, theirs + 2) + unreported, theirs
 
 
-def test_a_count_that_does_not_begin_anew_frees_nothing() -> None:
+def test_a_count_that_does_not_begin_again_frees_nothing() -> None:
     found = warming_up(window="sliding").run(59)
     assert not found.budget.windows[Bucket.FUTURES].restarts
     found.run(130)
     assert not found.budget.windows[Bucket.FUTURES].restarts
 
 
-def test_it_is_known_from_the_first_turn_on_and_until_a_report_contradicts() -> None:
+def test_the_count_is_known_to_restart_from_the_first_new_minute_until_a_report_contradicts() -> None:
     found = warming_up(start=MIDNIGHT + 20_000)
     window = found.budget.windows[Bucket.FUTURES]
     found.run(39)
@@ -442,7 +443,7 @@ def test_what_was_about_to_be_sent_when_the_process_stopped_still_counts() -> No
 @pytest.mark.parametrize(
     ("how", "evidence"), [({}, True), ({"counted": False}, False), ({"lost": True}, False), ({"unsent": True}, False)]
 )
-def test_only_what_was_answered_is_evidence_that_the_count_began_anew(how: dict[str, bool], evidence: bool) -> None:
+def test_only_what_was_answered_is_evidence_that_the_count_began_again(how: dict[str, bool], evidence: bool) -> None:
     budget = Budget(CONFIG)
     sent = Moment(1_000.0, MIDNIGHT + 30_000)
     later = Moment(1_034.0, MIDNIGHT + 64_000)
@@ -463,7 +464,7 @@ def test_what_was_sent_before_the_machine_slept_may_be_older_than_a_minute(slept
     assert budget.windows[Bucket.FUTURES].restarts is evidence
 
 
-def test_nor_is_a_book_that_may_have_cost_less_than_was_paid_for_it() -> None:
+def test_a_book_that_may_have_cost_less_than_was_paid_is_not_evidence_either() -> None:
     budget = Budget(CONFIG)
     sent, later = Moment(1_000.0, MIDNIGHT + 30_000), Moment(1_034.0, MIDNIGHT + 64_000)
     request = endpoints.whole_depth("BTCUSDT").priced(10)

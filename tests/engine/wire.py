@@ -1,4 +1,4 @@
-"""A network for the connections on a virtual clock: it connects, acknowledges, refuses and stays silent."""
+"""A network for the connections on a virtual clock; it connects, acknowledges, refuses and stays silent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Wire:
         heapq.heappush(self._agenda, (self.now + pause, next(self._count), act))
 
     def run(self, seconds: float, *, until: Callable[[], bool] = lambda: False) -> bool:
-        """Let time pass, waking the connections when they ask for it; whether ``until`` came true."""
+        """Let time pass, waking the connections when they ask for it; return whether ``until`` came true."""
         end = self.now + seconds
         idle = 0
         while True:
@@ -72,7 +72,7 @@ class Wire:
             wake = min(end, due if due is not None else end, self._agenda[0][0] if self._agenda else end)
             idle = idle + 1 if wake <= self.now else 0
             assert idle < 100, f"it asks to be woken at {due} again and again, now is {self.now}"
-            # A computed moment and the difference that it is compared by may round apart.
+            # A computed moment and the difference that it is compared with may be rounded differently.
             self.now = max(self.now, wake) + (1e-6 if idle > 10 else 0.0)
             exchange = self.at().exchange / 1000.0
             for link in self.open.values():
@@ -105,7 +105,7 @@ class Wire:
             self.links[action.connection] = action.link
             self.later(self.handshake, lambda: self._shake(action))
         elif isinstance(action, Send):
-            assert action.connection in self.open, "nothing is said on a socket that is not open"
+            assert action.connection in self.open, "nothing is sent on a socket that is not open"
             message = json.loads(action.text)
             names = message["params"]
             self.messages.append((self.now, action.connection, message["method"], names))
@@ -144,7 +144,7 @@ class Wire:
             self.connections.replied(number, message, self.at())
 
     def cut(self, number: int, reason: str = "cut") -> None:
-        """The connection ends from the other side."""
+        """End the connection from the other side."""
         link = self.open.pop(number)
         link.up = False
         self.connections.lost(number, link, reason, self.at())
@@ -154,11 +154,11 @@ class Wire:
             self.cut(number)
 
     def delivered(self) -> set[str]:
-        """The names that some open socket delivers."""
+        """Return the names that some open socket delivers."""
         return {name for number in self.open for name in self.subscribed[number]}
 
     def settled(self) -> bool:
-        """Whether everything is connected and acknowledged, with nothing left to say."""
+        """Return whether everything is connected and acknowledged, with nothing left to send."""
         return all(
             each.phase is Phase.OPEN and each.acknowledged() and not each.unsubscribing and not each.requests
             for each in self.connections.connections.values()

@@ -56,7 +56,7 @@ class Market:
         return queue
 
     def close(self, number: int, *symbols: str, after: int = 200) -> None:
-        """The stream's final event of candle ``number`` comes."""
+        """Deliver the stream's final event of candle ``number``."""
         self.now = OPEN + (number + 1) * MINUTE + after
         for symbol in symbols or self.symbols:
             event = self.series(symbol).apply(self.truth.frame(ROWS + number, final=True, symbol=symbol), LINK)
@@ -72,5 +72,5 @@ class Market:
 
 
 def shown(events: list[CandleEvent | Missed]) -> list[tuple[str, int]]:
-    """The symbol and the number of each candle."""
+    """Return the symbol and the number of each candle."""
     return [(e.symbol, (e.open_time - OPEN) // MINUTE) for e in events if isinstance(e, CandleEvent)]

@@ -18,7 +18,7 @@ class TestContracts:
         body = samples.compact(samples.exchange_info(statuses))
         return lambda store: store.listings.replace(exchange_info(body), Origin(at))
 
-    def test_what_is_listed_and_what_leaves(self) -> None:
+    def test_what_is_listed_and_what_is_delisted_is_reported(self) -> None:
         market, watch = Market(), ContractWatch()
         store = market.store
         known = dict.fromkeys((*SYMBOLS, "SOLUSDT", "XRPUSDT"), "TRADING")
@@ -32,7 +32,7 @@ class TestContracts:
         ]
         assert watch.look(store) == []
 
-    def test_nothing_is_lost_that_changes_before_the_first_look(self) -> None:
+    def test_no_change_before_the_first_look_is_lost(self) -> None:
         market, watch = Market(), ContractWatch()
         store = market.store
         self.listings(dict.fromkeys((*SYMBOLS, "SOLUSDT"), "TRADING"), MIDNIGHT)(store)
@@ -47,7 +47,7 @@ class TestContracts:
         }
         assert watch.look(store) == []
 
-    def test_what_had_changed_before_is_none_of_its_business(self) -> None:
+    def test_what_had_changed_before_is_not_reported(self) -> None:
         market, watch = Market(), ContractWatch()
         store = market.store
         self.listings(dict.fromkeys((*SYMBOLS, "SOLUSDT"), "TRADING"), MIDNIGHT)(store)

@@ -94,7 +94,7 @@ class TestCandles:
 
 
 class TestProvisional:
-    def test_it_comes_when_due_and_again_only_if_it_was_wrong(self) -> None:
+    def test_a_provisional_candle_comes_when_due_and_again_only_if_it_was_wrong(self) -> None:
         market = Market()
         queue = market.candles(provisional=300)
         for symbol in SYMBOLS:
@@ -127,7 +127,7 @@ class TestProvisional:
 
 
 class TestTurns:
-    def test_it_comes_with_the_last_symbol(self) -> None:
+    def test_a_turn_comes_with_the_last_symbol(self) -> None:
         market = Market()
         queue = market.turns()
         market.close(0, "BTCUSDT")

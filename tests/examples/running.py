@@ -1,4 +1,4 @@
-"""The examples as a user starts them."""
+"""Running the examples as a user does."""
 
 from __future__ import annotations
 

@@ -21,13 +21,14 @@ def test_it_runs_against_the_exchange_of_the_environment_from_memory() -> None:
             assert len(figures) == 10
             found = re.search(r"requests that the analysis caused: (\d+)", out)
             assert found is not None
-            # Those of the warm-up and no others: each series once (a read may come before the trades are warm).
+            # These are the requests of the warm-up and no others: one for each series (a read may come before the
+            # trades are warm).
             paths = [each.path for each in ex.request_log()[seen:] if each.params.get("symbol") == "ETHUSDT"]
             klines, depth = paths.count("/fapi/v1/klines"), paths.count("/fapi/v1/depth")
             interest = paths.count("/futures/data/openInterestHist")
             return int(found[1]) <= 1 and (klines, interest) == (3, 1) and depth <= 1
 
-        # Again on a busy machine, where late streams are repaired by more requests.
+        # It runs again on a busy machine, where late streams are repaired by more requests.
         until(from_memory)
 
 

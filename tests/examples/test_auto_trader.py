@@ -1,4 +1,4 @@
-"""Closed candles, and decisions on paper."""
+"""Closed candles, and trading decisions on paper."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def test_the_examples_it_names_are_those_that_have_tests() -> None:
         assert (ROOT / "tests" / "examples" / f"test_{name.rpartition('/')[2]}").is_file()
 
 
-def test_what_it_serves_is_what_it_asks_for() -> None:
+def test_what_it_serves_is_what_it_requests() -> None:
     (serve,) = [command for command in COMMANDS if " serve " in command]
     _, *arguments = shlex.split(serve)
     urls = [shlex.split(command)[1] for command in COMMANDS if command.startswith("curl ")]

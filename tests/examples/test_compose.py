@@ -43,7 +43,7 @@ def filled(text: str) -> str:
 
 
 def options(name: str) -> Namespace:
-    """Return what the command line of one of our services says."""
+    """Return the parsed command line of one of our services."""
     return _parser().parse_args([filled(each) for each in SERVICES[name]["command"]])
 
 
@@ -52,7 +52,7 @@ def environment(name: str) -> dict[str, str]:
 
 
 def mounts(name: str) -> dict[str, str]:
-    """Return the sources of a service's volumes by where they are mounted."""
+    """Return the sources of a service's volumes by mount point."""
     pairs = (each.split(":") for each in SERVICES[name].get("volumes", ()))
     return {target: source for source, target, *_ in pairs}
 
@@ -98,10 +98,10 @@ def test_every_variable_is_read_and_makes_settings() -> None:
         assert url.addresses == (("store", 6379),)
         assert url.password == SECRETS["STORE_PASSWORD"]
         assert (state_dir in mounts(name)) == (name != "serve"), "a collector keeps its rows in a volume"
-    assert mounts("collector") != mounts("standby"), "two on one directory: the second would run without"
+    assert mounts("collector") != mounts("standby"), "of two on one directory, the second would run without it"
 
 
-def test_what_is_mounted_and_built_exists() -> None:
+def test_everything_that_is_mounted_and_built_exists() -> None:
     for name in SERVICES:
         for source in mounts(name).values():
             if source.startswith("."):
@@ -120,10 +120,10 @@ def test_what_is_mounted_and_built_exists() -> None:
     assert set(extras.split(",")) == {"shared", "serve", "metrics"}
     for name in ("collector", "standby"):
         (directory,) = mounts(name)
-        assert f"-g ats {directory}" in dockerfile, "a new volume belongs to whoever its directory belonged to"
+        assert f"-g ats {directory}" in dockerfile, "a new volume has the owner of its directory"
 
 
-def test_secrets_stand_in_the_environment_alone() -> None:
+def test_secrets_are_only_in_the_environment() -> None:
     example = dict(
         line.split("=", 1)
         for line in (HERE / "env.example").read_text("utf-8").splitlines()
@@ -138,7 +138,7 @@ def test_secrets_stand_in_the_environment_alone() -> None:
 
 @pytest.fixture
 def socket_of_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Start a real server by the command line of the store; give its socket."""
+    """Start a real server with the command line of the store; yield its socket."""
     with started("valkey") as for_its_folder:
         socket = for_its_folder.directory / "compose.sock"
         program, *arguments = (filled(each) for each in SERVICES["store"]["command"])

@@ -40,7 +40,7 @@ def test_the_scanner() -> None:
     out = output("migration/on_simulator.py", "scanner", "--scans", "3", "--pause", "1")
     assert re.findall(r"^scan (\d): (\d) symbols", out, re.MULTILINE) == [("1", "4"), ("2", "4"), ("3", "4")]
     assert out.count("basis +nan") == 3, "1000PEPEUSDT has no spot pair"
-    # Each book and each of two intervals by the first scan, and once more when its stream has begun.
+    # The first scan requests each book and each of two intervals, and once more when its stream has begun.
     assert 4 <= seen(out, "/fapi/v1/depth") <= 12
     assert seen(out, "/futures/data/openInterestHist") <= 8
 

@@ -1,4 +1,4 @@
-"""The files of ``examples/monitoring``: valid, about metrics that exist, and alerts that fire by faults."""
+"""The files of ``examples/monitoring``: they are valid, about metrics that exist, and their alerts fire on faults."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def seconds(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
-def test_alerts_wait_for_their_time_and_no_longer(tmp_path: Path) -> None:
+def test_alerts_fire_after_their_time_and_not_later(tmp_path: Path) -> None:
     durations = {rule["alert"]: seconds(rule["for"]) for rule in GROUP["rules"] if "for" in rule}
     assert durations.keys() == LASTING.keys()
 
@@ -234,7 +234,7 @@ def exchange() -> Iterator[SimulatedExchange]:
         yield exchange
 
 
-def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Path) -> None:
+def test_every_alert_fires_on_a_fault(exchange: SimulatedExchange, tmp_path: Path) -> None:
     binary = program("prometheus")
     config = exchange.config(read_timeout=1.0, request_timeout=1.0)
     fired: dict[str, str] = {}
@@ -253,7 +253,7 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
                     manager.get_klines(exchange.symbols[number % 3], "1h", 5, **more)
 
         def ranges(count: int) -> None:
-            """Read so many ranges of the past, each of which is a request."""
+            """Read this many ranges of the past, each of which is a request."""
             path = f"{config.fapi_base}/fapi/v1/klines?symbol=BTCUSDT&interval=1h&limit=1&endTime="
             now = exchange.now()
             with ThreadPoolExecutor(8) as pool:
@@ -262,7 +262,7 @@ def test_every_alert_fires_by_a_fault(exchange: SimulatedExchange, tmp_path: Pat
                 )
 
         def miss() -> None:
-            """Begin with candles that memory has no longer."""
+            """Begin with candles that memory no longer has."""
             with manager.closed(exchange.symbols[:1], ["1h"], since=exchange.now() - 90 * 86_400_000) as events:
                 assert isinstance(next(events), Missed)
 

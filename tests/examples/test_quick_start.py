@@ -7,7 +7,8 @@ from .running import output
 
 
 def test_it_reads_everything_without_a_request() -> None:
-    """On a machine that is busy with other things the streams may lag for a moment: then a read rightly asks REST."""
+    """On a machine that is busy with other things the streams may lag for a moment, and then a read rightly goes to
+    REST."""
 
     def from_memory() -> bool:
         out = output("quick_start.py", "--simulate", "btcusdt", "1000PEPEUSDT")

@@ -18,7 +18,7 @@ from .running import EXAMPLES
 
 @pytest.fixture
 def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The example as a module."""
+    """Return the example as a module."""
     spec = importlib.util.spec_from_file_location("replay_recording", EXAMPLES / "replay_recording.py")
     assert spec is not None
     assert spec.loader is not None
@@ -29,8 +29,8 @@ def example(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def replayed(directory: Path) -> str:
-    """Return what a replay prints. On a busy machine it goes on for a while after the last frame: then the connections
-    deliver nothing any more, which the library rightly says."""
+    """Return what a replay prints. On a busy machine it goes on for a while after the last frame: the connections then
+    deliver nothing, which the library rightly reports."""
     code, out, err = run(str(EXAMPLES / "replay_recording.py"), str(directory))
     assert code == 0, f"{err}\n{out}"
     assert all(line.endswith("lost: it answers pings and delivers nothing") for line in err.splitlines()), err

@@ -1,4 +1,4 @@
-"""A job of cron beside a collector, as the page describes it."""
+"""A cron job beside a collector, as the page describes it."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
     python -m tests.explore --minutes 10 [--seed S] [--workers 2] [--schedules N]
 
-Each schedule that breaks a promise is shrunk and printed, ready to become a regression. The last line tells how many
+Each schedule that breaks a promise is shrunk and printed, ready to become a regression. The last line says how many
 schedules ran, how many hours of the exchange's time they took, and how many broke; then the exit status is 1.
 """
 

@@ -47,7 +47,7 @@ class Found(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What came of the schedules of one setting."""
+    """The results of the schedules of one setting."""
 
     schedules: int
     hours: float
@@ -55,7 +55,7 @@ class Batch(NamedTuple):
 
 
 def played(schedule: Schedule) -> tuple[float, str]:
-    """How many hours of the exchange's time a schedule took, and which promise it broke ("" for none)."""
+    """Return how many hours of the exchange's time a schedule took, and which promise it broke ("" for none)."""
     try:
         world = World(schedule)
     except Exception as error:  # noqa: BLE001 -- reported with its schedule, like everything else that is found
@@ -127,15 +127,15 @@ def batches(seed: int, workers: int, until: float, most: int | None) -> Iterator
                     ran += result.schedules
                     yield result
         except BaseException:
-            # Whoever interrupts does not wait for schedules that are under way.
+            # An interrupt does not wait for schedules that are under way.
             for process in list(pool._processes.values()):
                 process.kill()
             raise
 
 
 def _begin() -> None:
-    """Leave interrupts to the parent, and say nothing of what the exchange is made to do. Recordings are many objects
-    that live long: looking through them for garbage all the time would cost a twelfth of the schedules. They are freed
+    """Leave interrupts to the parent, and log nothing of what the exchange is made to do. Recordings are many
+    long-lived objects: scanning them for garbage all the time would cost a twelfth of the schedules. They are freed
     after each batch. A schedule sees the end of the time for which trades are left to the stream after a restart."""
     gc.set_threshold(50_000, 20, 100)
     trades.LEFT_TO_STREAM_FOR = 10.0

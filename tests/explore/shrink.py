@@ -1,4 +1,4 @@
-"""Making a schedule that breaks a promise as small as it goes, by leaving out what it does not need."""
+"""Making a schedule that breaks a promise as small as possible, by leaving out what it does not need."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEAST = 50
 
 
 def shrunk(schedule: Schedule, breaks: Callable[[Schedule], bool], *, most: int = 200) -> Schedule:
-    """The smallest schedule found by at most ``most`` trials that still ``breaks``."""
+    """Return the smallest schedule found in at most ``most`` trials that still ``breaks``."""
     trials = 0
     smaller = True
     while smaller:

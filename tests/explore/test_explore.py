@@ -1,4 +1,4 @@
-"""The explorer finds a planted mistake, makes its schedule small, says so in its exit status, and repeats itself."""
+"""The explorer finds a planted mistake, shrinks its schedule, says so in its exit status, and can repeat its runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_schedule_that_cannot_be_made_is_found_like_any_other() -> None:
     assert "cannot be made" in played(Schedule(setting=replace(SETTINGS[0], script=script)))[1]
 
 
-def test_nothing_broken_is_not_shrunk_to_something_else() -> None:
+def test_a_schedule_that_breaks_nothing_is_not_shrunk() -> None:
     schedule = Schedule(faults=(Cut(5_000), Cut(9_000)))
     assert shrunk(schedule, lambda each: False) == schedule
 
@@ -108,7 +108,7 @@ def test_settings_are_of_all_sizes() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--minutes", "0"], ["--workers", "0"]])
-def test_bad_arguments_are_refused_in_a_sentence(arguments: list[str]) -> None:
+def test_bad_arguments_are_refused_in_one_sentence(arguments: list[str]) -> None:
     code, _, err = run("-m", "tests.explore", *arguments)
     assert code == 2
     assert "must be" in err

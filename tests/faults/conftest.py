@@ -1,4 +1,4 @@
-"""An exchange and a manager on it, shared by a module; every test leaves them well."""
+"""An exchange and a manager on it, shared by a module; every test leaves them in good order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ INTERVALS = ("1m", "1h")
 
 @pytest.fixture(scope="module")
 def ex() -> Iterator[SimulatedExchange]:
-    # Requests under way when a ban begins are no offence of the library. Its streams keep to the documented limit.
+    # Requests that are under way when a ban begins are not the library's fault. Its streams keep to the documented
+    # limit.
     with SimulatedExchange(SYMBOLS, seed=7, ban_patience=64, messages_per_second=10) as exchange:
         yield exchange
 
@@ -31,7 +32,7 @@ def shared_dm(ex: SimulatedExchange) -> Iterator[DataManager]:
 
 @pytest.fixture
 def dm(ex: SimulatedExchange, shared_dm: DataManager) -> Iterator[DataManager]:
-    """The manager, well before the test; afterwards the faults are over and it is well again, as promised."""
+    """The manager, healthy before the test; afterwards the faults are over and it is healthy again, as promised."""
     all_well(shared_dm, ex)
     yield shared_dm
     ex.clear_faults()

@@ -1,4 +1,4 @@
-"""Waiting until all is well again, and holding every answer to the exchange's own truth."""
+"""Waiting until everything is healthy again, and comparing every answer with the exchange's own truth."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_BEHIND = 500
 
 
 def well(dm: DataManager, ex: SimulatedExchange) -> bool:
-    """Whether everything is live and every closed candle and every trade is what REST has."""
+    """Return whether everything is live and every closed candle and every trade is what REST has."""
     if dm.status().state is not Overall.LIVE or not all_live(dm, "klines", "orderbook", "trades", "mark"):
         return False
     series = [(symbol, interval) for symbol in dm.symbols for interval in dm.intervals]
@@ -29,11 +29,11 @@ def well(dm: DataManager, ex: SimulatedExchange) -> bool:
         equal = all(closed_equal(dm, ex, *each, 30) for each in series)
         return equal and all(whole(dm, ex, symbol) for symbol in dm.symbols)
     except DataError:
-        return False  # loud, and so not well yet
+        return False  # it raises, so it is not healthy yet
 
 
 def all_well(dm: DataManager, ex: SimulatedExchange) -> None:
-    """Wait for it. (That 30 s are enough is shown on virtual time, and by the stress test.)"""
+    """Wait until :func:`well` returns true. (That 30 s are enough is shown on virtual time, and by the stress test.)"""
     try:
         until(lambda: well(dm, ex))
     except AssertionError:
@@ -41,13 +41,13 @@ def all_well(dm: DataManager, ex: SimulatedExchange) -> None:
 
 
 def whole(dm: DataManager, ex: SimulatedExchange, symbol: str, limit: int = 200) -> bool:
-    """Whether the trades in memory are REST's, without a hole."""
+    """Return whether the trades in memory are those of REST, without a hole."""
     held = dm.rest_shaped.agg_trades(symbol, limit)
     return bool(held == ex.rest(AGG_TRADES, symbol=symbol, fromId=held[0]["a"], limit=len(held)))
 
 
 def passed(ex: SimulatedExchange, seconds: float) -> bool:
-    """Wait until this much of the exchange's time has passed; whether it was in time all the while."""
+    """Wait until this much of the exchange's time has passed; return whether the exchange was on time throughout."""
     end = ex.now() + seconds * 1000
     behind = [0]
 
@@ -61,7 +61,7 @@ def passed(ex: SimulatedExchange, seconds: float) -> bool:
 
 
 class Truth:
-    """What the exchange had at a moment, which answers given ``BEHIND`` later must know."""
+    """What the exchange had at a moment, which answers from ``BEHIND`` later must contain."""
 
     def __init__(self, ex: SimulatedExchange, dm: DataManager) -> None:
         self._ex, self._dm = ex, dm
@@ -74,7 +74,8 @@ class Truth:
         self._trades = {symbol: ex.rest(AGG_TRADES, symbol=symbol, limit=1)[-1]["a"] for symbol in dm.symbols}
 
     def check(self) -> int:
-        """Read everything: each answer knows this truth, or raises. Returns how many answered."""
+        """Read everything, and assert that each answer contains this truth or raises; return how many reads were
+        answered."""
         answers = 0
         for (symbol, interval), before in self._rows.items():
             with contextlib.suppress(AtsSyncError):
@@ -97,16 +98,16 @@ class Truth:
         return answers
 
     def klines(self, symbol: str, interval: str, before: Any) -> list[Finding]:
-        """What is wrong with the candles read now."""
+        """Return what is wrong with the candles read now."""
         read = self._dm.rest_shaped.klines(symbol, interval, 5)
         after = self._ex.rest(KLINES, symbol=symbol, interval=interval, limit=7)
         return checks.klines(f"{symbol} {interval}", interval, 5, read, before, after, self._ex.now())
 
 
 def fresh_or_loud(dm: DataManager, ex: SimulatedExchange) -> int:
-    """Sample the truth, let the bound pass, read everything; how many reads were answered.
+    """Sample the truth, let the bound pass and read everything; return how many reads were answered.
 
-    Again, where the machine had so little time for the exchange that its streams were late by themselves."""
+    It is repeated where the machine was so busy that the exchange's streams were late by themselves."""
     found: list[int] = []
 
     def in_time() -> bool:

@@ -88,7 +88,7 @@ def test_a_hand_over_needs_one_more_connection_and_readers_see_no_gap(ex: Simula
         all_well(dm, ex)
 
 
-def test_readers_that_are_many_and_busy(ex: SimulatedExchange, dm: DataManager) -> None:
+def test_many_busy_readers(ex: SimulatedExchange, dm: DataManager) -> None:
     over = threading.Event()
 
     def read() -> None:

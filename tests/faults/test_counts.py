@@ -22,19 +22,19 @@ def read_requests(dm: DataManager) -> int:
 
 
 def books_are_of(dm: DataManager, ex: SimulatedExchange, symbol: str) -> bool:
-    """Whether books of both depths lie between two of the exchange's own states."""
+    """Return whether books of both depths lie between two of the exchange's own states."""
     for levels in LEVELS:
         first = ex.rest(DEPTH, symbol=symbol, limit=levels)["lastUpdateId"]
         read = dm.rest_shaped.depth(symbol, levels)
         last = ex.rest(DEPTH, symbol=symbol, limit=levels)
-        # Within the time that a connection may be silent, a book changes fewer times than that.
+        # While a connection may be silent, a book changes fewer times than that.
         if not first - 5_000 < read["lastUpdateId"] <= last["lastUpdateId"] or len(read["bids"]) < levels:
             return False
     return True
 
 
 def is_truth(dm: DataManager, ex: SimulatedExchange) -> bool:
-    """Whether everything that is read is the exchange's, and comes from memory."""
+    """Return whether everything that is read is the exchange's, and comes from memory."""
     before = read_requests(dm)
     try:
         for symbol in SYMBOLS:
@@ -69,7 +69,7 @@ def test_all_is_true_within_seconds_after_ids_have_begun_again(cut: bool) -> Non
         until(lambda: is_truth(dm, ex), WITHIN)
 
 
-def test_an_open_candle_that_is_recomputed_is_the_exchange_s_within_seconds() -> None:
+def test_an_open_candle_that_is_recomputed_is_that_of_the_exchange_within_seconds() -> None:
     with (
         SimulatedExchange(SYMBOLS, seed=7, start=before_turn("1m", 50.0)) as ex,
         DataManager(SYMBOLS, ["1m", "1h"], config=ex.config()) as dm,

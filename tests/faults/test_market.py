@@ -1,4 +1,4 @@
-"""What happens to the market itself: symbols leave, the exchange's clock jumps."""
+"""What happens to the market itself: symbols are delisted, and the exchange's clock jumps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "SOLUSDT")
 
 
 def refused(dm: DataManager, symbol: str) -> bool:
-    """Whether every read says that the symbol is gone."""
+    """Return whether every read says that the symbol is gone."""
     reads = (dm.get_orderbook, dm.get_agg_trades, dm.get_mark_price, dm.get_spot_price, dm.get_oi_history)
     for read in (lambda symbol: dm.get_klines(symbol, "1m", 5), *reads):
         try:
@@ -47,20 +47,20 @@ def test_a_delisted_symbol_is_refused_and_costs_nothing_more() -> None:
 
 
 @pytest.mark.parametrize("jump", [600_000, -5_000])
-def test_the_exchange_s_clock_jumps(jump: int) -> None:
+def test_the_exchanges_clock_jumps(jump: int) -> None:
     with (
         SimulatedExchange(SYMBOLS[:2], seed=4, start=before_turn("1m", 20.0)) as ex,
         DataManager(SYMBOLS[:2], ["1m", "1h"], config=ex.config(reconnect_min=0.2)) as dm,
     ):
         all_well(dm, ex)
-        # Nobody is ever sent what it jumps over, so all must come by REST.
+        # The time it jumps over is never streamed, so everything must come by REST.
         ex.refuse(0.5, "streams")
         ex.cut(how="reset")
         ex.jump_clock(jump)
         all_well(dm, ex)
 
 
-def test_a_hole_in_the_exchange_s_history_is_served_from_memory_as_rest_shows_it() -> None:
+def test_a_hole_in_the_exchanges_history_is_served_from_memory_as_rest_shows_it() -> None:
     quarter = 900_000
     with SimulatedExchange(SYMBOLS[:2], seed=7, start=before_turn("15m", 400.0)) as ex:
         now = ex.now() - ex.now() % quarter

@@ -83,7 +83,7 @@ class Client:
         return answer
 
     def close(self) -> None:
-        """Let it end by itself, or else end it."""
+        """Let it end by itself, or end it otherwise."""
         self.process.send_signal(signal.SIGCONT)
         try:
             self.process.communicate(timeout=20)
@@ -131,7 +131,7 @@ def test_the_steady_clock_stands_still(ex: SimulatedExchange) -> None:
         ex.freeze(what="streams")
         time.hold()
         try:
-            assert fresh_or_loud(dm, ex) > 0, "the wall clock tells how old everything is"
+            assert fresh_or_loud(dm, ex) > 0, "the wall clock shows how old everything is"
         finally:
             time.release()
             ex.thaw()

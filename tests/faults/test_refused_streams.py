@@ -45,7 +45,7 @@ def test_the_end_of_a_spot_server_costs_no_request(wrapped: bool) -> None:
         assert ex.announce_shutdown(12.0, wrapped=wrapped) == 1
         until(lambda: sum(not s.open for s in ex.stats().connections if s.route == "spot") == 1)
         [closed] = [s for s in ex.stats().connections if s.route == "spot" and not s.open]
-        assert closed.closed_why != "server shutdown", "the client had left before"
+        assert closed.closed_why != "server shutdown", "the client had left before that"
         assert manager.status().ready("spot klines") == (2, 2)
         after = manager.get_stats()
         assert after["ws_dropped"] == before["ws_dropped"]

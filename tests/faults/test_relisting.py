@@ -1,4 +1,4 @@
-"""A contract leaves, and its name comes back for another one with another price scale."""
+"""A contract is delisted, and its name comes back for another one with another price scale."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPEN_INTEREST = "/futures/data/openInterestHist"
 
 
 def highest(rows: list[list[Any]]) -> float:
-    """The highest price, 0 where the new contract has no candle yet."""
+    """Return the highest price, 0 where the new contract has no candle yet."""
     return max((float(row[2]) for row in rows), default=0.0)
 
 
@@ -30,7 +30,7 @@ def highest_bid(book: dict[str, Any]) -> float:
 
 
 def old_values(dm: DataManager, ex: SimulatedExchange) -> list[str]:
-    """The reads that answer with anything of the old contract; one that raises does not."""
+    """Return the reads that answer with data of the old contract; one that raises does not."""
     shaped = dm.rest_shaped
 
     def interest() -> bool:
@@ -65,7 +65,7 @@ def is_refused(dm: DataManager) -> bool:
 
 
 def from_memory_alone(dm: DataManager) -> bool:
-    """Whether every read of it is answered without a request."""
+    """Return whether every read of it is answered without a request."""
     before = dm.get_stats()["rest_calls_by_cause"].get("read", 0)
     for read in (
         lambda: dm.get_klines(NAME, "1m", 60),
@@ -84,7 +84,7 @@ def from_memory_alone(dm: DataManager) -> bool:
 
 
 def is_truth(dm: DataManager, ex: SimulatedExchange) -> bool:
-    """Whether the reads agree with REST, as nearly as two moments can."""
+    """Return whether the reads agree with REST, as nearly as two moments can."""
     shaped = dm.rest_shaped
     for interval in ("1m", "1h"):
         read = shaped.klines(NAME, interval, 60)
@@ -113,7 +113,7 @@ def test_nothing_of_the_old_contract_is_served_as_the_new_one_s(noticed: bool) -
         if noticed:
             until(lambda: is_refused(dm), 30.0)
         else:
-            # What happened meanwhile is told to nobody.
+            # What happened meanwhile is reported to nobody.
             ex.refuse(None, "streams")
             ex.cut(how="reset")
         ex.list_symbol(NAME, price=NEW_PRICE, activity=20.0)

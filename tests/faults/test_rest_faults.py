@@ -58,7 +58,7 @@ def test_a_restart_loop_stays_inside_the_budget() -> None:
         assert stats.fapi.max_weight <= limit * share + 20 * len(symbols)
 
 
-def test_nothing_but_the_library_s_own_errors(ex: SimulatedExchange, dm: DataManager) -> None:
+def test_only_the_librarys_own_errors_are_raised(ex: SimulatedExchange, dm: DataManager) -> None:
     kinds: tuple[RestFaultKind, ...] = ("451", "403", "418", "500")
     for kind in kinds:
         ex.clear_faults()

@@ -1,5 +1,5 @@
-"""A stream that dies alone, without a word, while everything else goes on. (How soon each kind is suspected, and what
-becomes of streams that stay silent, is shown on virtual time.)"""
+"""A stream that dies alone and silently, while everything else goes on. (How soon each kind is suspected, and what
+happens to streams that stay silent, is shown on virtual time.)"""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SYMBOL = "BTCUSDT"
 
 
 def newest(ex: SimulatedExchange) -> int:
-    """The id of the exchange's newest trade."""
+    """Return the id of the exchange's newest trade."""
     return int(ex.rest(AGG_TRADES, symbol=SYMBOL, limit=1)[-1]["a"])
 
 
 def read(dm: DataManager) -> int:
-    """The id of the newest trade that a read knows."""
+    """Return the id of the newest trade that a read knows."""
     return int(dm.rest_shaped.agg_trades(SYMBOL, 1)[-1]["a"])
 
 

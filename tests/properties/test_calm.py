@@ -1,4 +1,5 @@
-"""Without a fault every read is answered from memory, at candle turns, in thin markets and while connections change."""
+"""Without a fault every read is answered from memory: at candle closes, in thin markets and while connections
+change."""
 
 from __future__ import annotations
 

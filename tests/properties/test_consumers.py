@@ -1,4 +1,4 @@
-"""Consumers of closed candles and turns get each exactly once, whatever breaks meanwhile.
+"""Consumers of closed candles and turns get each one exactly once, whatever breaks meanwhile.
 
 Fresh schedules at every run; a failure prints its seed.
 """
@@ -36,7 +36,7 @@ def test_each_closed_candle_comes_once_in_order_and_is_true(seed: int) -> None:
 
 @settings(max_examples=2, phases=NO_SHRINKING)
 @given(seed=st.integers(0, 2**48))
-def test_so_does_each_that_is_derived(seed: int) -> None:
+def test_each_derived_candle_comes_once_in_order_and_is_true(seed: int) -> None:
     rng = random.Random(seed)
     setting = replace(rng.choice(SETTINGS), intervals=("1m", "3m", "15m"))
     played(replace(a_schedule(rng, setting, kinds=FAULT_KINDS), derive=True), seed)
@@ -44,7 +44,7 @@ def test_so_does_each_that_is_derived(seed: int) -> None:
 
 @settings(max_examples=2, phases=NO_SHRINKING)
 @given(setting=st.integers(0, len(SETTINGS) - 1), off=st.integers(-1_500, 1_500), abrupt=st.booleans())
-def test_connections_that_end_at_the_very_turn_cost_no_candle(setting: int, off: int, abrupt: bool) -> None:
+def test_connections_that_end_exactly_at_the_turn_cost_no_candle(setting: int, off: int, abrupt: bool) -> None:
     turn = 60_000 - SETTINGS[setting].start % 60_000
     turn += 60_000 if turn < 30_000 else 0
     fault = Cut(turn + off, "", abrupt) if abrupt else HalfOpen(turn + off, "")

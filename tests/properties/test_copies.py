@@ -1,4 +1,4 @@
-"""What another process copies shows what this one shows, whatever breaks meanwhile.
+"""A copy in another process shows what this one shows, whatever breaks meanwhile.
 
 Fresh schedules at every run; a failure prints its schedule.
 """

@@ -1,4 +1,4 @@
-"""A symbol leaves the exchange: its reads say so, it costs nothing more, the others go on."""
+"""A symbol is delisted: its reads say so, it costs nothing more, and the others go on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..virtual.world import Read, Schedule, run
 
 
 @pytest.mark.parametrize(("setting", "symbol"), [(0, 0), (0, 1), (3, 1), (3, 2)])
-def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int) -> None:
+def test_a_delisted_symbol_is_noticed_and_left_alone(setting: int, symbol: int) -> None:
     names = ("BTCUSDT", "币安人生USDT", "BTCDOMUSDT")
     world = run(
         Schedule(
@@ -35,7 +35,7 @@ def test_a_delisted_symbol_is_found_out_and_left_alone(setting: int, symbol: int
 
 
 def test_the_last_one_is_live_again_after_a_cut_though_it_is_halted() -> None:
-    """What nobody follows goes on to be quoted, which shows that the streams live."""
+    """A symbol that nobody follows is still quoted, which shows that the streams are alive."""
     setting = Setting(
         511109,
         1_795_391_997_000,

@@ -1,4 +1,4 @@
-"""The promises hold where larger candles are derived from smaller ones, and what that saves.
+"""The promises hold where larger candles are derived from smaller ones, and that saves streams and requests.
 
 A failure of a schedule prints it; ``run()`` repeats it exactly.
 """
@@ -68,7 +68,7 @@ def streams_of(engine: Engine) -> list[str]:
 
 
 class Watched:
-    """A schedule that is led step by step, and what was requested of candles in it."""
+    """A schedule that is played step by step, and what candles were requested in it."""
 
     def __init__(self, *faults: Fault, chain: tuple[str, ...] = QUARTERS, setting: int | Setting = 0) -> None:
         schedule = derived(Schedule(setting, faults=faults), chain)
@@ -101,7 +101,7 @@ class Watched:
         self.world.line.run_until(self.world.line.start + until)
 
     def since(self, at: int) -> set[str]:
-        """Of which intervals candles were requested since then."""
+        """Return the intervals of which candles were requested since then."""
         return {fetch.key.interval for when, fetch in self.requested if when >= at and fetch.cause is not Cause.AUDIT}
 
     def status(self, interval: str, symbol: str = BTC) -> FeedStatus:
@@ -110,7 +110,7 @@ class Watched:
         return next(s for s in statuses if (s.kind, s.symbol, s.interval) == (Kind.KLINES.value, symbol, interval))
 
     def check(self) -> None:
-        """Everything is live and true."""
+        """Assert that everything is live and true."""
         for symbol in self.world.symbols:
             for interval in self.world.intervals:
                 assert self.status(interval, symbol).state is FeedState.LIVE
@@ -131,9 +131,9 @@ def test_after_a_reconnect_only_the_smallest_candles_are_requested() -> None:
     assert watched.since(20_000) == {"1m"}
 
 
-def test_at_a_turn_only_the_smallest_candles_are_confirmed() -> None:
+def test_at_a_close_only_the_smallest_candles_are_confirmed() -> None:
     setting = Setting(3, 1_795_305_514_000, (BTC, "ETHUSDT"), QUARTERS, 0.0004, book_ticks=(3000, 3000))
-    watched = Watched(setting=setting)  # hardly anybody trades
+    watched = Watched(setting=setting)  # hardly anything is traded
     watched.run(15_000)
     turn = MINUTE - setting.start % MINUTE
     watched.run(turn + 3 * MINUTE)
@@ -192,7 +192,7 @@ def test_an_interval_that_is_dropped_leaves_what_was_derived_from_it_with_its_ow
     assert watched.status("1h").state is FeedState.LIVE
 
 
-def test_a_larger_interval_that_is_followed_later_lives_by_the_stream_there_is() -> None:
+def test_a_larger_interval_that_is_followed_later_uses_the_existing_stream() -> None:
     watched = Watched(chain=("1m", "1h"))
     watched.run(15_000)
     process = watched.world.process
@@ -209,12 +209,12 @@ def test_a_larger_interval_that_is_followed_later_lives_by_the_stream_there_is()
     [Relist(15_000, BTC, 20_000), Recompute(70_000, BTC, 600), Halt(30_000, BTC, 70_000), Delist(30_000, BTC)],
     ids=lambda fault: type(fault).__name__,
 )
-def test_what_the_market_does_is_done_to_derived_candles_too(fault: Fault) -> None:
+def test_what_the_market_does_affects_derived_candles_too(fault: Fault) -> None:
     run(derived(Schedule(0, seed=5, faults=(fault,)), QUARTERS))
 
 
-def test_a_halt_of_which_the_exchange_has_no_candles_ends_the_derivation_at_once() -> None:
-    """Its stream shows the hole, long before an audit would."""
+def test_a_halt_without_candles_ends_the_derivation_at_once() -> None:
+    """Its stream shows the hole long before an audit would."""
     names = ("BTCUSDT", "币安人生USDT")
     setting = Setting(
         287281, 1_794_182_372_000, names, ("1m", "3m"), 0.006, trailing_klines=False, book_ticks=(1500, 700)
@@ -227,7 +227,7 @@ def test_a_halt_of_which_the_exchange_has_no_candles_ends_the_derivation_at_once
 
 
 def followed(*, derive: bool, count: int) -> list[str]:
-    """The streams of so many symbols × 4 with books, whole books and trades."""
+    """Return the streams of this many symbols × 4 with books, whole books and trades."""
     store = MarketStore(config := Config(derive_intervals=derive, proxies={}), lambda: 0.0)
     engine = Engine(config, store, rng=random.Random(1))
     symbols = [f"S{number:03d}USDT" for number in range(count)]
@@ -245,7 +245,7 @@ def test_three_streams_of_four_are_saved() -> None:
 
 
 @pytest.mark.parametrize("derive", [False, True])
-def test_a_turn_of_the_hour_brings_a_quarter_of_the_final_events(derive: bool) -> None:
+def test_the_full_hour_brings_a_quarter_of_the_final_events(derive: bool) -> None:
     market = Market(12, seed=3, start=1_795_006_795_000)
     names = {symbol.lower() for symbol in market.symbols}
     streams = [name for name in followed_of(market.symbols, derive=derive) if "@kline" in name]

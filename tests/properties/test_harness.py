@@ -23,11 +23,11 @@ from ..virtual.world import Read, Schedule, run
 
 
 def nothing(*_: Any, **__: Any) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 def notice(*schedules: Schedule) -> None:
-    """At least one of the schedules must break a promise."""
+    """Assert that at least one of the schedules breaks a promise."""
     for schedule in schedules:
         try:
             run(schedule)
@@ -41,7 +41,7 @@ def spread(*faults: Any, **more: Any) -> Iterator[Schedule]:
         yield Schedule(setting=seed % 3, seed=seed, faults=faults, **more)
 
 
-def test_a_dead_connection_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_connection_is_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_session.Heartbeat, "lost", lambda self, now: False)
     monkeypatch.setattr(Link, "alive", lambda self, now, silence: self.up)
     monkeypatch.setattr(Link, "age", lambda self, now: 0.0)
@@ -121,7 +121,7 @@ def test_a_stopped_process_wakes_up_blind(monkeypatch: pytest.MonkeyPatch) -> No
     notice(*spread(Pause(20_000, 20_000), HalfOpen(10_000)))
 
 
-def test_the_engine_asks_to_be_called_at_once_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_engine_wants_to_be_called_at_once_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(liveness.SilentStreamDetector, "look", lambda self, at: iter(()))
     with pytest.raises(BrokenPromise, match="spins"):
         run(Schedule())

@@ -39,7 +39,7 @@ def spread(fault: Any, *arguments: Any, at: int = 20_000) -> Iterator[Schedule]:
     ],
 )
 def test_holes_in_history_that_overlap_or_touch_are_one(other: OldHalt, whole: tuple[float, float]) -> None:
-    """Two that touched stopped the explorer with an error."""
+    """Two that touched once stopped the explorer with an error."""
     setting = Schedule(0, faults=(OldHalt(0, NAMES[0], 1.0, 1.0), other)).whole_setting
     hours = [setting.start - int(each * 3_600_000) for each in whole]
     assert market_of(setting)._instruments[NAMES[0]].candles._halts == [tuple(hours)]
@@ -70,6 +70,6 @@ def test_the_end_of_a_halt_is_not_noticed(monkeypatch: pytest.MonkeyPatch) -> No
     notice(*spread(Halt, 95_000), *spread(Halt, 110_000))
 
 
-def test_that_nothing_has_traded_yet_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_that_nothing_has_traded_yet_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MarketStore, "_may_be_new", lambda self, symbol, now: False)
     notice(*spread(Newcomer, True, at=NEVER))

@@ -1,4 +1,4 @@
-"""Symbols of which nothing has changed are not looked at, and there is nothing to be found there."""
+"""Symbols of which nothing has changed are not looked at, and nothing could be found there."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def everything(detector: SilentStreamDetector, known: Any) -> list[Any]:
 
 
 @pytest.mark.parametrize("number", range(4))
-def test_what_is_left_out_has_nothing_to_say(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_symbols_that_are_left_out_have_nothing_new(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     look = SilentStreamDetector.look
     parts = {name: getattr(SilentStreamDetector, name) for name in ("_look_at_trades", "_look_at_books")}
     looked_at: set[tuple[str, str]] = set()

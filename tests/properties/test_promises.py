@@ -1,7 +1,7 @@
 """The promises under schedules of faults of one group, and of all groups at once.
 
-A failure prints its schedule; ``run()`` repeats it exactly. They are in one file, so that one process plays them all:
-most are played on the same four recordings, which take about as long to make as a schedule to play.
+A failure prints its schedule; ``run()`` repeats it exactly. They are in one file so that one process plays them all:
+most are played on the same four recordings, each of which takes about as long to make as a schedule to play.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ GROUPS: dict[str, tuple[Sequence[str], Sequence[int]]] = {
     "shutdown": (("shutdown", "cut", "half open"), (2, 4, 7, 10)),
     # Single events are lost, doubled, late or unusable, and streams fall silent.
     "events": (EVENT_KINDS, range(4)),
-    # It fails, lags, limits and bans.
+    # REST fails, lags, limits and bans.
     "rest": (REQUEST_KINDS, range(4)),
-    # It stops, the machine sleeps, clocks are set.
+    # The process stops, the machine sleeps, and clocks are set.
     "process": (PROCESS_KINDS, range(4)),
     # The exchange itself does what is rare: counters begin again, an open candle is recomputed, a name comes back for
-    # another contract, a halt leaves a hole, a symbol has never traded.
+    # another contract, a halt leaves a hole, or a symbol has never traded.
     "market": (MARKET_KINDS, range(4)),
     # Everything breaks at once.
     "mixed": (FAULT_KINDS, range(6)),

@@ -1,4 +1,4 @@
-"""What random schedules have found, each shrunk and by name: :func:`run` raises where a promise is broken."""
+"""What random schedules have found, each shrunk and named: :func:`run` raises where a promise is broken."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from ..virtual.world import Read, Schedule, run
 
 
 def test_an_early_read_of_few_rows_does_not_cut_the_warm_up_short() -> None:
-    """It began the history, so that all later requests asked for what was new since then."""
+    """It began the history, so all later requests were only for what was new since then."""
     run(Schedule(setting=0, seed=232, reads=(Read(0, "klines", symbol=0, interval=0, limit=1),)))
 
 
@@ -53,7 +53,7 @@ def test_an_early_read_just_after_a_turn_does_not_begin_the_history_for_good() -
 
 
 def test_a_candle_without_trades_is_no_missing_candle() -> None:
-    """The first trade of the next one came before its confirmation, and the series was doubted for seconds."""
+    """The first trade of the next one came before its confirmation, and the series was in doubt for seconds."""
     world = run(Schedule(setting=3, seed=3, reads=(Read(250_000, "klines", limit=3),)))
     assert [each for each in world.not_fresh if each[0] > 5_000] == []
 
@@ -68,7 +68,7 @@ def test_a_candle_without_trades_known_from_rest_has_no_final_event() -> None:
 
 
 def test_a_hand_over_from_a_half_open_connection_has_a_gap() -> None:
-    """The old connection was up by name only: what it lost before the new one was acknowledged was never repaired."""
+    """The old connection was up in name only: what it lost before the new one was acknowledged was never repaired."""
     run(
         Schedule(
             setting=2,
@@ -87,7 +87,7 @@ def test_a_connection_dies_about_its_hand_over(at: int) -> None:
 
 
 def test_a_clock_that_is_ahead_makes_no_open_candle_final() -> None:
-    """At the start, before the exchange has told its time, and when somebody sets the clock."""
+    """This happens at the start, before the exchange's time is known, and when somebody sets the clock."""
     run(Schedule(setting=3, seed=229, reads=(Read(0, "klines", symbol=0, interval=1, limit=1),), wall_error=600.0))
     run(Schedule(setting=0, seed=250, faults=(WallClock(23_200, 600.0), Sluggish(33_150, 6_400, 300))))
     run(
@@ -103,13 +103,14 @@ def test_a_clock_that_is_ahead_makes_no_open_candle_final() -> None:
 
 @pytest.mark.parametrize("lag", [2_000, 6_000, 10_000])
 def test_a_lagging_replica_makes_no_open_candle_final(lag: int) -> None:
-    """Its last row was over by our clock when it was asked, and not by its own."""
+    """Its last row was over by our clock when it was requested, and not by the replica's."""
     reads = tuple(Read(at, "klines", symbol=at // 500 % 3, limit=20) for at in range(24_000, 46_000, 500))
     run(Schedule(setting=0, seed=lag, faults=(Rest(20_000, 25_000, "lag", 1.0, lag),), reads=reads))
 
 
 def test_a_hand_over_does_not_clear_a_suspicion() -> None:
-    """A dead stream's series had no link, nor had its state: the same, so the new connection made it live."""
+    """A dead stream's series had no link, and neither had its state: they were equal, so the new connection made it
+    live."""
     run(
         Schedule(
             setting=1,
@@ -127,7 +128,7 @@ def test_a_hand_over_does_not_clear_a_suspicion() -> None:
 
 
 def test_a_clock_in_doubt_shows_no_candle_of_the_future() -> None:
-    """Set forward while there was no budget left to ask for the time."""
+    """The clock was set forward while there was no budget left to request the time."""
     run(
         Schedule(
             setting=3,
@@ -150,7 +151,7 @@ def test_what_is_polled_before_the_exchange_told_its_time_is_asked_for_again() -
 
 
 def test_a_connection_that_only_answers_pings_is_dead() -> None:
-    """Every stream of it is silent, those too that speak each second whatever trades."""
+    """Each of its streams is silent, even those that send every second whatever trades."""
     run(Schedule(setting=0, seed=980, faults=(Events(16_500, 30_000, "lose", "@", 1.0),)))
 
 
@@ -165,7 +166,7 @@ def test_an_empty_answer_is_not_the_beginning_of_trading() -> None:
 
 @pytest.mark.parametrize("age", [23 * 3600.0, 25.0], ids=["one connection", "hand-overs"])
 def test_the_final_event_of_a_thin_candle_is_no_evidence_of_a_recent_trade(age: float) -> None:
-    """Where late changes stay untold, it named a trade that the streams of longer candles rightly lacked."""
+    """Where late changes stay unreported, it named a trade that the streams of longer candles rightly lacked."""
     world = run(Schedule(setting=2, seed=2, reads=(Read(250_000, "klines"),), connection_max_age=age))
     assert [state.key for state in world.process.engine.reconciler.states.values() if state.remedies] == []
 
@@ -190,7 +191,7 @@ def test_candles_that_go_back_an_hour_do_not_tell_that_there_never_was_a_trade()
 
 
 def test_a_quiet_symbol_that_is_in_no_array_of_tickers_was_not_traded() -> None:
-    """The tickers told of a trade, and for want of a recent one before it could have happened long ago."""
+    """The tickers showed a trade, and without a recent one before it, it could have happened long ago."""
     faults = (
         Events(4_850, 15_600, "spoil", "币安人生usdt", 1.0),
         Mute(6_250, 19_950, "btcdomusdt@kline_1m", "moved"),
@@ -201,7 +202,8 @@ def test_a_quiet_symbol_that_is_in_no_array_of_tickers_was_not_traded() -> None:
 
 
 def test_what_is_polled_while_the_time_is_in_doubt_is_asked_for_again() -> None:
-    """Events with a time to come made it doubtful again and again; an answer of then counts as older than it is."""
+    """Events with a time in the future made it doubtful again and again; an answer from then counts as older than it
+    is."""
     faults = (
         Mute(20_400, 23_050, "币安人生usdt@aggTrade", "moved"),
         Events(20_150, 30_000, "spoil", "币安人生usdt@depth20@100ms", 0.5),
@@ -229,14 +231,14 @@ def test_a_slow_answer_about_the_time_does_not_begin_a_candle_too_early() -> Non
 
 
 def test_an_audit_just_after_a_turn_casts_no_doubt_on_the_candle_before() -> None:
-    """Its answer told of the next candle before the stream could tell that the one before was final."""
+    """Its answer showed the next candle before the stream could report that the one before was final."""
     faults = (Refuse(37_450, 12_750), Refuse(1_400, 1_150), Refuse(3_300, 1_750))
     run(Schedule(setting=1, seed=112, faults=faults, audit_every=12.0))
 
 
 def test_the_truth_is_recorded_as_far_as_a_schedule_is_played() -> None:
-    """Barred requests and little weight kept it going for longer than the tape was, and rows of after its end were
-    called invented."""
+    """Barred requests and little weight kept it going for longer than the recording was, and rows from after its end
+    were called invented."""
     faults = (Others(60_000, 1.1), Rest(10_300, 19_850, "403", 1.0), Stall(1_850, 5_000, "market"))
     run(Schedule(setting=3, seed=405, faults=faults, weight_limit=130))
 
@@ -250,7 +252,7 @@ def test_after_a_pause_a_stream_that_died_in_it_is_not_trusted() -> None:
 
 
 def test_a_new_subscription_that_says_nothing_is_confirmed_by_rest() -> None:
-    """The tickers told of a trade that may have come before the subscription or after it, and nothing was asked."""
+    """The tickers showed a trade that may have come before the subscription or after it, and nothing was requested."""
     run(
         Schedule(
             setting=1, seed=18, faults=(Events(1_700, 24_800, "lose", "币安人生usdt", 1.0, 3_000),), weight_limit=130
@@ -273,16 +275,16 @@ def test_connections_that_lag_for_good_are_replaced() -> None:
 
 @pytest.mark.parametrize("kind", ["slow up", "slow down"])
 def test_a_request_path_that_is_slow_one_way_begins_no_candle_early(kind: str) -> None:
-    """And once the path is quick again, the time is soon known as well as before."""
+    """Once the path is quick again, the time is soon known as well as before."""
     run(Schedule(setting=0, seed=8, faults=(Rest(0, 240_000, kind, 1.0, 2_500),), wall_error=600.0))
 
 
 @pytest.mark.parametrize("error", [600.0, -600.0])
 def test_a_ban_without_its_header_is_waited_out_whatever_the_wall_clock_says(error: float) -> None:
-    """The end of the ban stands in its text, in the exchange's time."""
+    """The end of the ban is in its text, in the exchange's time."""
     faults = (NoRetryAfter(5_000, 60_000), Ban(9_000, 25_000), Cut(10_000))
     world = run(Schedule(setting=0, seed=9, faults=faults, wall_error=error))
-    assert world.exchange.limits[FAPI].sent_while_banned < 10, "what was under way when it began, and no more"
+    assert world.exchange.limits[FAPI].sent_while_banned < 10, "only what was under way when it began"
 
 
 @pytest.mark.parametrize("status", ["SETTLING", "BREAK"])
@@ -330,7 +332,7 @@ def test_silence_while_the_streams_are_away_does_not_bear_out_a_maintenance() ->
 
 
 def test_an_answer_that_was_long_on_its_way_makes_nothing_live_that_its_siblings_refute() -> None:
-    """Five seconds after it was asked for it arrived, and trades that others had told of meanwhile were not in it."""
+    """It arrived five seconds after its request, and trades that others had reported meanwhile were not in it."""
     setting = Setting(
         seed=324963,
         start=1788220756000,
@@ -349,7 +351,7 @@ def test_an_answer_that_was_long_on_its_way_makes_nothing_live_that_its_siblings
 
 
 def test_a_clock_that_was_ahead_misses_no_turn() -> None:
-    """By it the hour had turned long before; it was set right between the turn and the moment of its check."""
+    """By that clock the hour had ended long before; it was corrected between the turn and the moment of its check."""
     script = tuple((at, "trade", "SOLUSDT") for at in (53_060, 85_760))
     setting = Setting(
         874891, 1_794_977_974_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1h"), book_ticks=(700, 1500), script=script
@@ -365,7 +367,7 @@ def test_a_clock_that_was_ahead_misses_no_turn() -> None:
 
 
 def test_a_repair_that_joined_one_under_way_outlives_its_refusal() -> None:
-    """The one under way was for the connection before, and was given up when it had to be put back in line."""
+    """The one under way was for the earlier connection, and was given up when it had to be put back in line."""
     setting = Setting(
         267243, 1_788_220_753_000, ("BTCUSDT", "1000PEPEUSDT"), activity=0.0015, book_ticks=(1500, 300),
         script=tuple((at, "trade", "1000PEPEUSDT") for at in (24_240, 26_600, 44_120, 81_960)),
@@ -375,7 +377,8 @@ def test_a_repair_that_joined_one_under_way_outlives_its_refusal() -> None:
 
 
 def test_a_wait_for_weight_is_counted_by_the_steady_clock() -> None:
-    """Where that stands still while the machine sleeps, nothing is sent for as much longer, and recovery waits."""
+    """Where that clock stands still while the machine sleeps, nothing is sent for that much longer, and recovery
+    waits."""
     setting = Setting(
         282926, 1_795_564_745_000, ("BTCUSDT", "币安人生USDT", "XRPUSDT"), ("1m", "1M"), 0.006, trailing_klines=False,
         book_ticks=(1500, 1500, 1500), script=((11_780, "trade", "XRPUSDT"), (33_760, "trade", "XRPUSDT")),
@@ -406,7 +409,7 @@ def test_event_times_that_cannot_be_prove_no_connection_alive() -> None:
 
 
 def test_a_book_at_rest_is_not_taken_from_a_replica_that_lags() -> None:
-    """The answer bore a time before its subscription, and of what had changed in between nobody told any more."""
+    """The answer had a time before its subscription, and what had changed in between was never reported."""
     setting = Setting(
         296766, 1_793_807_960_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "15m"), book_ticks=(300, 700),
         script=((14_420, "halt", "BTCUSDT"),),
@@ -415,7 +418,7 @@ def test_a_book_at_rest_is_not_taken_from_a_replica_that_lags() -> None:
 
 
 def test_candles_at_rest_are_not_taken_from_a_replica_that_lags() -> None:
-    """The trades told of one that the answer about the candles lacked, since it was asked for after that."""
+    """The trades showed one that the answer about the candles lacked, since it was requested after that."""
     setting = Setting(
         609067, 1_794_959_964_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(300, 1500),
         script=tuple((at, "trade", "BTCDOMUSDT") for at in (14_820, 16_760, 16_860)),
@@ -434,7 +437,7 @@ def test_trades_at_rest_are_not_taken_from_a_replica_that_lags() -> None:
 
 
 def test_a_replica_that_lags_convicts_no_stream() -> None:
-    """What had been traded before the subscription lacked in three answers, and the stream was given up."""
+    """What had been traded before the subscription was missing from three answers, and the stream was given up."""
     setting = Setting(
         108352, 1_794_960_010_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1h"), 0.0015, book_ticks=(300, 1500),
         script=tuple((at, "trade", "BTCDOMUSDT") for at in (19_780, 20_600, 21_440)),
@@ -444,7 +447,7 @@ def test_a_replica_that_lags_convicts_no_stream() -> None:
 
 
 def test_a_book_whose_ids_contradict_those_of_rest_is_asked_for_until_that_is_settled() -> None:
-    """It was halted, so no frame came to tell which of them was true, and it was never asked for again."""
+    """It was halted, so no frame came to show which of them was true, and it was never requested again."""
     setting = Setting(
         564201, 1_793_491_143_000, ("BTCUSDT", "币安人生USDT", "DOGEUSDT"), ("1m", "2h"), book_ticks=(1500, 300, 300),
         script=(*((at, "trade", "DOGEUSDT") for at in (5_800, 18_160)), (19_760, "halt", "BTCUSDT")),
@@ -453,7 +456,8 @@ def test_a_book_whose_ids_contradict_those_of_rest_is_asked_for_until_that_is_se
 
 
 def test_a_recomputed_candle_of_which_one_frame_told_at_once_is_not_served_on() -> None:
-    """The frame came within a second of the one before, when it might have been late, and for long it was the last."""
+    """The frame came within a second of the one before, when it might have been late, and for a long time it was the
+    last."""
     setting = Setting(
         156828, 1_795_305_581_000, ("币安人生USDT", "SOLUSDT", "BTCUSDT"), ("1m", "15m"), 0.006,
         book_ticks=(1500, 1500, 1500),
@@ -476,13 +480,14 @@ def test_a_trade_of_a_new_count_that_came_soon_and_stayed_alone_is_not_left_out(
 
 
 def test_after_a_halt_without_candles_a_quiet_symbol_has_its_flat_candle_again() -> None:
-    """REST had shown that there was none, and was asked again only where a trade came or the interval was over."""
+    """REST had shown that there was none, and another request followed only where a trade came or the interval was
+    over."""
     run(Schedule(setting=3, seed=270584, faults=(Halt(47_500, "BTCDOMUSDT", 113_350),), connection_max_age=25.0))
 
 
 def test_an_answer_that_shows_fewer_trades_makes_no_candle_live() -> None:
     """The connection was lost just before the candle was recomputed; the answer of a few seconds later was taken for
-    one of a replica that lags, and what was known before was served on as fresh."""
+    that of a lagging replica, and what was known before was still served as fresh."""
     setting = Setting(605043, 1_794_787_161_000, ("BTCUSDT", "ETHUSDT"), ("1m", "15m"), book_ticks=(700, 300))
     setting = replace(setting, script=((25_240, "trade", "ETHUSDT"), (50_600, "halt", "BTCUSDT")))
     faults = (Dark(19_150, 50), Recompute(22_900, "BTCUSDT", 5_000))
@@ -490,7 +495,7 @@ def test_an_answer_that_shows_fewer_trades_makes_no_candle_live() -> None:
 
 
 def test_candles_at_rest_convict_no_trades_by_an_old_count() -> None:
-    """After the ids had begun again nothing was traded, so the newest frames named an id of before for good."""
+    """After the ids had begun again nothing was traded, so the newest frames went on naming an earlier id."""
     setting = Setting(657234, 1_794_787_196_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "5m"), 0.0015, book_ticks=(1500, 1500))
     setting = replace(setting, script=tuple((at, "trade", "DOGEUSDT") for at in (86_240, 117_100, 178_720)))
     faults = (Deaf(34_750, 12_300), Recount(49_350, "BTCUSDT"), HalfOpen(14_950, "market"))
@@ -498,7 +503,7 @@ def test_candles_at_rest_convict_no_trades_by_an_old_count() -> None:
 
 
 def test_the_only_trades_there_are_under_new_ids_are_not_looked_for_under_the_old_ones() -> None:
-    """A halted contract had traded three times, and no trade came to tell that ids had begun again."""
+    """A halted contract had traded three times, and no trade came to show that ids had begun again."""
     setting = Setting(597955, 1_794_182_366_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "1M"), 0.006, book_ticks=(700, 700))
     setting = replace(setting, script=((2_200, "trade", "BTCDOMUSDT"), (24_540, "halt", "BTCUSDT")))
     faults = (Dark(51_300, 50), Newcomer(15_150, "BTCUSDT"), Recount(52_400, "BTCUSDT"))
@@ -506,21 +511,23 @@ def test_the_only_trades_there_are_under_new_ids_are_not_looked_for_under_the_ol
 
 
 def test_a_contract_listed_again_while_the_clock_is_ahead_is_known_before_that_time_has_come() -> None:
-    """All that was asked for within ten minutes seemed to have been asked of the contract before, and was dropped."""
+    """Everything that was requested within ten minutes seemed to have been requested for the earlier contract, and was
+    dropped."""
     setting = Setting(529338, 1_796_083_143_000, ("BTCUSDT", "ETHUSDT"), ("1m", "30m"), book_ticks=(1500, 1500))
     faults = (Relist(53_700, "ETHUSDT", 50, True), WallClock(50_700, 600.0), Others(18_050, 1.1))
     run(Schedule(setting=setting, seed=457131, faults=faults))
 
 
 def test_a_trade_just_after_a_new_subscription_is_confirmed_though_rest_has_shown_it_among_the_trades() -> None:
-    """It came 396 ms after the subscription of the candles, whose stream lost all: that might have been throttling."""
+    """It came 396 ms after the subscription of the candles, whose stream lost everything: that might have been
+    throttling."""
     setting = Setting(888790, 1_794_787_164_000, ("BTCUSDT", "SOLUSDT"), ("1m", "30m"), book_ticks=(1500, 700))
     faults = (Pause(18_300, 300, True), Events(24_400, 7_200, "lose", "solusdt", 1.0))
     run(Schedule(setting=setting, seed=816614, faults=faults))
 
 
 def test_a_book_whose_newest_frame_bore_a_time_to_come_is_suspected_once_it_is_silent() -> None:
-    """By that time it was later than all quotes, which were no evidence against it."""
+    """By that time it was later than all quotes, which were not evidence against it."""
     setting = Setting(
         746116, 1_794_182_355_000, ("1000PEPEUSDT", "BTCUSDT"), ("1m", "3m"), trailing_klines=False,
         book_ticks=(700, 300), script=tuple((at, "trade", "BTCUSDT") for at in (2_220, 9_940, 44_080)),
@@ -530,7 +537,7 @@ def test_a_book_whose_newest_frame_bore_a_time_to_come_is_suspected_once_it_is_s
 
 
 def test_a_book_whose_newest_frame_bore_a_time_to_come_is_replaced_when_update_ids_begin_anew() -> None:
-    """All that followed had lower ids, and bore earlier times."""
+    """Everything that followed had lower ids and earlier times."""
     setting = Setting(
         649699, 1_794_959_952_000, ("BTCUSDT", "1000PEPEUSDT"), ("1m", "30m"), 0.0015, trailing_klines=False,
         book_ticks=(300, 300), script=tuple((at, "trade", "1000PEPEUSDT") for at in (14_920, 30_480)),
@@ -540,7 +547,7 @@ def test_a_book_whose_newest_frame_bore_a_time_to_come_is_replaced_when_update_i
 
 
 def test_a_quiet_contract_that_was_said_to_be_gone_before_its_first_mark_is_not_buried() -> None:
-    """Its mark moved from then on, but was compared with none."""
+    """Its mark moved from then on, but was not compared with any."""
     setting = Setting(593370, 1_794_095_950_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(700, 700))
     script = (*((at, "trade", "ETHUSDT") for at in (14_000, 98_500, 131_940)), (11_740, "halt", "BTCUSDT"))
     setting = replace(setting, script=script)
@@ -548,13 +555,13 @@ def test_a_quiet_contract_that_was_said_to_be_gone_before_its_first_mark_is_not_
 
 
 def test_a_candle_without_trades_after_a_hole_begins_where_the_hole_ended() -> None:
-    """Its price is that of a trade which no candle shows: what REST told of it is right."""
+    """Its price is that of a trade which no candle shows: what REST showed of it is right."""
     setting = Setting(750391, 1_795_132_769_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "2h"), 0.006, book_ticks=(300, 1500))
     run(Schedule(setting=setting, seed=86644, faults=(OldHalt(0, "BTCDOMUSDT", 3.76, 1.73),)))
 
 
 def test_where_all_books_rest_the_connection_of_books_is_not_given_up_again_and_again() -> None:
-    """The one had been halted for good, the other never traded, so that no quotes came, on no connection."""
+    """One had been halted for good, the other had never traded, so no quotes came on any connection."""
     setting = Setting(593370, 1_794_095_950_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(700, 700))
     setting = replace(setting, script=((11_740, "halt", "BTCUSDT"),), alone=True)
     faults = (Newcomer(10_000_000, "ETHUSDT"), Cut(60_000, "public"))
@@ -570,7 +577,7 @@ def test_a_candle_without_trades_may_follow_a_halt_that_has_just_ended() -> None
 
 
 def test_that_a_name_belongs_to_another_contract_is_found_out_before_the_weight_is_gone() -> None:
-    """Both events were missed, and the request that told of it waited for weight that the repairs might use."""
+    """Both events were missed, and the request that would show it waited for weight that the repairs might use."""
     setting = Setting(686493, 1_795_737_600_000, ("BTCUSDT", "SOLUSDT"), ("1m", "4h"), 0.0015, book_ticks=(700, 1500))
     moments = (19_660, 21_440, 67_740, 68_500, 75_960, 86_880, 87_080, 109_900, 110_160, 144_780, 187_060, 215_200)
     setting = replace(setting, script=tuple((at, "trade", "SOLUSDT") for at in moments))
@@ -580,7 +587,8 @@ def test_that_a_name_belongs_to_another_contract_is_found_out_before_the_weight_
 
 
 def test_a_read_of_a_candle_that_was_recomputed_while_nobody_listened_is_the_answer_of_rest() -> None:
-    """Memory waits for a second answer of fewer trades before it believes the first; who asks is not to wait."""
+    """Memory waits for a second answer of fewer trades before it accepts the first; a reader should not have to
+    wait."""
     setting = Setting(524103, 1_796_083_150_000, ("BTCUSDT", "ETHUSDT"), ("1m", "3d"), 0.006, book_ticks=(1500, 300))
     setting = replace(setting, script=tuple((at, "trade", "ETHUSDT") for at in (50_380, 123_940, 193_360)))
     setting = replace(setting, trailing_klines=True)
@@ -589,7 +597,7 @@ def test_a_read_of_a_candle_that_was_recomputed_while_nobody_listened_is_the_ans
 
 
 def test_a_subscription_of_a_time_to_come_does_not_keep_a_quiet_book_from_going_live() -> None:
-    """The wall clock was ten minutes ahead as it was acknowledged: every answer seemed older than that."""
+    """The wall clock was ten minutes ahead when it was acknowledged: every answer seemed older than that."""
     setting = Setting(917032, 1_794_182_354_000, ("XRPUSDT", "BTCUSDT"), ("1m", "3d"), 0.006, book_ticks=(300, 1500))
     setting = replace(setting, trailing_klines=True, script=((40_320, "trade", "BTCUSDT"),))
     faults = (Refuse(7_950, 9_300), WallClock(20_050, 600.0), Newcomer(216_000_000, "XRPUSDT", False))
@@ -597,7 +605,7 @@ def test_a_subscription_of_a_time_to_come_does_not_keep_a_quiet_book_from_going_
 
 
 def test_an_answer_of_fewer_trades_just_after_the_connection_was_lost_makes_no_candle_live() -> None:
-    """It was asked for 992 ms after the newest frame, which might have been no more than a difference of clocks."""
+    """It was requested 992 ms after the newest frame, which might have been only a difference of clocks."""
     setting = Setting(525616, 1_788_220_755_000, ("BTCUSDT", "BTCDOMUSDT"), ("1m", "3d"), book_ticks=(1500, 700))
     moments = (75_580, 87_280, 107_020, 143_440, 157_220, 191_320, 199_660, 236_500)
     setting = replace(setting, script=tuple((at, "trade", "BTCDOMUSDT") for at in moments))
@@ -606,7 +614,7 @@ def test_an_answer_of_fewer_trades_just_after_the_connection_was_lost_makes_no_c
 
 
 def test_two_trades_of_one_millisecond_may_have_the_same_id() -> None:
-    """Ids began again, and once more just after a trade: what was served before that had been true."""
+    """Ids began again, and once more just after a trade: what had been served before was true."""
     setting = Setting(942468, 1_794_787_176_000, ("BTCUSDT", "SOLUSDT"), ("1m", "1M"), 0.0015, trailing_klines=False)
     moments = (4_200, 60_840, 97_980, 120_380, 140_640, 184_260, 189_900, 219_140, 219_280)
     setting = replace(setting, book_ticks=(1500, 700), script=tuple((at, "trade", "SOLUSDT") for at in moments))
@@ -652,7 +660,8 @@ def test_the_first_trade_under_new_ids_may_come_just_before_the_end() -> None:
 
 
 def test_a_full_book_at_rest_does_not_stay_on_a_connection_that_is_about_to_be_closed() -> None:
-    """The next one was subscribed a moment before the dead one was known to be down, and no change ever came on it."""
+    """The next one was subscribed to a moment before the dead one was known to be down, and no change ever came on
+    it."""
     setting = Setting(11183, 1_794_992_376_000, ("ETHUSDT", "BTCUSDT", "XRPUSDT"), ("1m", "5m"), 0.0015)
     moments = (7_340, 42_320, 57_200, 68_100, 72_980, 100_640, 135_560, 150_780, 173_640, 181_400, 225_360, 227_720)
     script = tuple((at, "trade", "XRPUSDT") for at in moments)
@@ -681,7 +690,7 @@ def test_a_full_book_that_counts_again_while_it_rests_and_whose_connection_was_r
 
 
 def test_one_page_of_trades_after_the_other_may_be_on_its_way_between_busy_threads() -> None:
-    """Two looks in a row found a request that nobody carried yet, each another one."""
+    """Two looks in a row each found a request that nobody carried yet, but not the same one."""
     setting = Setting(69242, 1_795_071_564_000, ("BTCUSDT", "XRPUSDT"), ("1m", "3m"), 0.006, trailing_klines=False)
     script = tuple((at, "trade", "XRPUSDT") for at in (20_420, 150_760, 225_700))
     setting = replace(setting, book_ticks=(700, 700), script=script)
@@ -706,7 +715,7 @@ def test_a_recomputed_candle_is_as_the_newest_frame_says_where_an_answer_of_befo
 
 
 def test_what_was_planned_while_the_clock_was_in_doubt_does_not_wait_for_the_time_that_it_showed() -> None:
-    """Whether a resting book lacked what came before its subscription was to be seen ten minutes later."""
+    """The check whether a resting book lacked what came before its subscription was planned for ten minutes later."""
     names = ("DOGEUSDT", "BTCUSDT", "BTCDOMUSDT")
     setting = Setting(437508, 1_795_391_994_000, names, ("1m", "1M"), 0.0015, book_ticks=(300, 1500, 300))
     trades = ((65_320, "trade", "BTCDOMUSDT"), (206_500, "trade", "BTCDOMUSDT"))
@@ -739,7 +748,7 @@ def test_a_book_whose_ids_begin_again_just_after_a_hand_over_is_fetched_again() 
 
 
 def test_that_a_name_belongs_to_another_contract_is_found_out_after_the_pause_in_which_it_changed() -> None:
-    """A process that has just gone on has not heard of it yet."""
+    """A process that has just resumed does not know of it yet."""
     names, ticks = ("BTCUSDT", "1000PEPEUSDT", "DOGEUSDT"), (300, 700, 300)
     setting = Setting(99829, 1_794_182_393_000, names, ("1m", "1d"), 0.006, book_ticks=ticks)
     faults = (Pause(18_600, 46_050, asleep=True), Relist(23_900, "BTCUSDT", 2_150, below=True), WallClock(16_850, -3.0))
@@ -754,7 +763,7 @@ def test_that_a_name_belongs_to_another_contract_is_found_out_after_the_pause_in
 
 
 def test_an_empty_book_is_stale_as_soon_as_something_is_quoted() -> None:
-    """The stream of a contract that was to come died just before its first trade."""
+    """The stream of an announced contract died just before its first trade."""
     names, ticks = ("BTCUSDT", "ETHUSDT", "XRPUSDT"), (300, 700, 300)
     script = ((5_140, "trade", "XRPUSDT"), (15_580, "trade", "XRPUSDT"))
     setting = Setting(601552, 1_794_787_169_000, names, ("1m", "1M"), 0.02, book_ticks=ticks, script=script)
@@ -763,7 +772,7 @@ def test_an_empty_book_is_stale_as_soon_as_something_is_quoted() -> None:
 
 
 def test_trades_whose_stream_has_died_are_suspected_though_ids_have_begun_again() -> None:
-    """What their siblings told bore lower ids than the last trade that had come, and was taken for old."""
+    """What the other streams reported had lower ids than the last trade that had come, and was taken for old."""
     moments = (46_200, 47_020, 92_460, 111_880, 187_520)
     script = tuple((at, "trade", "DOGEUSDT") for at in moments)
     names, ticks = ("BTCUSDT", "DOGEUSDT"), (300, 700)
@@ -773,7 +782,7 @@ def test_trades_whose_stream_has_died_are_suspected_though_ids_have_begun_again(
 
 
 def test_ids_that_begin_again_are_a_reason_to_look_whose_name_it_is() -> None:
-    """The event of the listing was spoilt, and the candles of the contract before were served for minutes."""
+    """The event of the listing was malformed, and the candles of the earlier contract were served for minutes."""
     moments = (198_260, 203_160, 230_500)
     script = tuple((at, "trade", "DOGEUSDT") for at in moments)
     names, ticks = ("BTCUSDT", "DOGEUSDT"), (700, 700)
@@ -815,7 +824,7 @@ def test_a_read_does_not_complete_an_answer_from_what_was_forgotten_meanwhile() 
 
 
 def test_the_last_trade_before_a_halt_may_be_lacking_as_long_as_one_that_was_traded_before_rest_lagged() -> None:
-    """The harness's: between two allowances for what rests there was a gap of two seconds."""
+    """The harness was wrong: between two allowances for what rests there was a gap of two seconds."""
     names, ticks = ("BTCUSDT", "1000PEPEUSDT", "SOLUSDT"), (300, 700, 700)
     script = ((9_960, "halt", "BTCUSDT"), (29_480, "resume", "BTCUSDT"), (87_240, "trade", "SOLUSDT"))
     setting = Setting(39685, 1_794_981_597_000, names, ("1m", "15m"), 0.02, False, book_ticks=ticks, script=script)
@@ -825,7 +834,7 @@ def test_the_last_trade_before_a_halt_may_be_lacking_as_long_as_one_that_was_tra
 
 
 def test_a_book_waits_a_minute_more_where_a_late_report_makes_our_own_weight_look_like_anothers() -> None:
-    """The harness's: it was to be live before there was weight for it."""
+    """The harness was wrong: it expected the book to be live before there was weight for it."""
     names, ticks = ("BTCUSDT", "1000PEPEUSDT", "SOLUSDT"), (700, 300, 300)
     script = tuple((at, "trade", "SOLUSDT") for at in (26_060, 36_400, 157_840, 233_540, 238_480))
     setting = Setting(139734, 1_794_182_366_000, names, ("1m", "1h"), 0.006, False, book_ticks=ticks, script=script)
@@ -834,7 +843,8 @@ def test_a_book_waits_a_minute_more_where_a_late_report_makes_our_own_weight_loo
 
 
 def test_a_candle_that_was_recomputed_twice_is_in_doubt_until_an_answer_shows_which_state_is_newer() -> None:
-    """The last frame of the first time had more trades than an answer of seconds later, and was taken for newer."""
+    """The last frame of the first recomputation had more trades than an answer seconds later, and was taken for
+    newer."""
     moments = (2_400, 3_060, 15_980, 43_100, 78_160, 85_660, 87_600, 88_120)
     script = tuple((at, "trade", "DOGEUSDT") for at in moments)
     names, ticks = ("BTCUSDT", "DOGEUSDT"), (1_500, 700)
@@ -856,7 +866,7 @@ def test_a_book_at_rest_in_a_new_count_is_what_rest_shows() -> None:
 
 
 def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent() -> None:
-    """An event out of the future had made the frames after it old, so that one interval knew old ids only."""
+    """An event from the future had made the frames after it old, so that one interval knew only old ids."""
     script = tuple((at, "trade", "XRPUSDT") for at in (45_100, 110_580, 119_420, 133_240, 137_060, 184_500))
     names, ticks = ("BTCUSDT", "币安人生USDT", "XRPUSDT"), (300, 300, 1_500)
     setting = Setting(267899, 1_795_478_348_000, names, ("1m", "5m"), 0.02, True, book_ticks=ticks, script=script)
@@ -865,7 +875,7 @@ def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent() 
 
 
 def test_a_halt_that_ends_just_after_the_turn_leaves_no_flat_candle_of_which_rest_has_none() -> None:
-    """The first trade after it followed on the last one before, and REST was not asked."""
+    """The first trade after it continued the last one before, and nothing was requested."""
     sol = (19_480, 42_320, 46_340, 58_360, 82_240, 99_340, 106_220, 162_020, 184_960, 201_620, 210_700, 234_740)
     script = tuple((at, "trade", "SOLUSDT") for at in sol)
     setting = Setting(
@@ -882,7 +892,7 @@ def test_a_halt_that_ends_just_after_the_turn_leaves_no_flat_candle_of_which_res
 
 
 def test_candles_of_a_halt_wait_for_weight_where_it_is_scarce() -> None:
-    """The harness's: the answer that shows whether there are any was to come at once."""
+    """The harness was wrong: it expected the answer that shows whether there are any at once."""
     eth = (22_240, 139_180, 143_680, 147_880, 151_020, 165_520, 174_020, 194_000, 206_840, 214_480, 217_380)
     trades = [(at, "trade", "ETHUSDT") for at in eth]
     script = tuple(sorted([*trades, (51_060, "halt", "BTCUSDT"), (146_460, "resume", "BTCUSDT")]))
@@ -892,7 +902,8 @@ def test_candles_of_a_halt_wait_for_weight_where_it_is_scarce() -> None:
 
 
 def test_where_the_exchange_counts_any_sixty_seconds_so_does_what_others_use() -> None:
-    """The harness's: their weight was to be free at the turn of the minute, and trades to be whole before it was."""
+    """The harness was wrong: it expected their weight to be free at the new minute, and trades to be whole before it
+    was."""
     faults = (
         Mute(39_200, 4_500, "币安人生usdt@kline_1m", "resubscribed"), Maintenance(39_100, 650, "CLOSE"),
         Cut(40_450, "market", True), Others(18_400, 0.7), Dark(43_100, 350), NoRetryAfter(47_200, 800),
@@ -923,7 +934,7 @@ def test_an_event_of_before_a_sleep_does_not_hide_that_the_wall_clock_was_set_ba
 
 
 def test_a_contract_that_has_not_begun_to_trade_has_no_best_prices() -> None:
-    """The simulator's: it quoted them after a new count of ids, while REST showed an empty book."""
+    """The simulator was wrong: it quoted them after a new count of ids, while REST showed an empty book."""
     trades = tuple((at, "trade", "XRPUSDT") for at in (89_440, 102_600, 116_200, 159_540, 220_360))
     setting = Setting(
         66456,
@@ -940,7 +951,7 @@ def test_a_contract_that_has_not_begun_to_trade_has_no_best_prices() -> None:
 
 
 def test_the_evidence_that_a_book_is_silent_comes_late_on_a_connection_that_lags() -> None:
-    """The harness's: it was to be found as soon as on one that is on time."""
+    """The harness was wrong: it expected that evidence as soon as on one that is on time."""
     trades = tuple((at, "trade", "XRPUSDT") for at in (31_220, 62_940, 76_960, 111_700, 139_820, 162_960, 180_340))
     names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 700)
     setting = Setting(175242, 1_793_491_189_000, names, ("1m", "15m"), 0.02, True, book_ticks=ticks, script=trades)
@@ -952,7 +963,8 @@ def test_the_evidence_that_a_book_is_silent_comes_late_on_a_connection_that_lags
 
 
 def test_that_a_name_belongs_to_another_contract_is_not_found_out_while_requests_must_wait() -> None:
-    """The harness's: its event came while the connection was down, and a 429 kept the listings for a minute."""
+    """The harness was wrong: its event came while the connection was down, and a 429 delayed the listings for a
+    minute."""
     eth = (47_900, 81_200, 113_900, 128_540, 139_120, 149_880, 184_400, 190_560, 196_060, 209_760, 215_720, 215_980)
     trades, names, ticks = tuple((at, "trade", "ETHUSDT") for at in eth), ("BTCUSDT", "ETHUSDT"), (300, 1500)
     setting = Setting(773053, 1_785_542_374_000, names, ("1m", "2h"), 0.006, True, book_ticks=ticks, script=trades)
@@ -965,7 +977,7 @@ def test_that_a_name_belongs_to_another_contract_is_not_found_out_while_requests
 
 
 def test_an_answer_of_before_a_candle_was_recomputed_may_come_seconds_after_that() -> None:
-    """Its greater number of trades counted, and the candle of before was passed off as fresh."""
+    """Its greater number of trades counted, and the earlier candle was passed off as fresh."""
     trades = tuple((at, "trade", "XRPUSDT") for at in (66_080, 96_320, 117_960, 165_680, 176_220, 208_400))
     names, ticks = ("BTCUSDT", "XRPUSDT"), (700, 700)
     setting = Setting(555563, 1_793_951_967_000, names, ("1m", "4h"), 0.006, True, book_ticks=ticks, script=trades)
@@ -987,7 +999,7 @@ def test_a_flat_candle_of_an_answer_just_after_the_turn_follows_the_last_trades_
 
 
 def test_a_replica_that_lags_does_not_settle_which_state_of_a_recomputed_candle_is_true() -> None:
-    """Its trades were no fewer than those of the newest frame, as they had been some seconds before."""
+    """It had no fewer trades than the newest frame, as had been true some seconds before."""
     btc = (5_600, 8_620, 14_560, 15_720, 25_080, 25_860, 35_160, 35_540, 63_100, 82_160, 84_460)
     script, names = tuple((at, "trade", "BTCUSDT") for at in btc), ("BTCDOMUSDT", "BTCUSDT")
     setting = Setting(
@@ -998,7 +1010,7 @@ def test_a_replica_that_lags_does_not_settle_which_state_of_a_recomputed_candle_
 
 
 def test_that_a_halted_contract_rests_is_confirmed_when_weight_allows() -> None:
-    """The harness's: its candle had been over for a minute, and the weight of the minute was used up."""
+    """The harness was wrong: its candle had been over for a minute, and the weight of the minute was used up."""
     btc = (76_060, 103_860, 113_040, 143_520, 148_680, 175_860, 189_280, 205_920)
     script = ((42_040, "halt", "DOGEUSDT"), *((at, "trade", "BTCUSDT") for at in btc))
     names, ticks = ("DOGEUSDT", "ETHUSDT", "BTCUSDT"), (1500, 300, 300)
@@ -1008,7 +1020,7 @@ def test_that_a_halted_contract_rests_is_confirmed_when_weight_allows() -> None:
 
 
 def test_a_trade_of_a_new_count_that_every_stream_has_lost_is_found_though_the_market_then_rests() -> None:
-    """A ticker showed its lower id, which alone does not tell that it has traded."""
+    """A ticker showed its lower id, which alone does not show that it has traded."""
     script = ((45_200, "trade", "BTCUSDT"), (60_340, "trade", "BTCUSDT"))
     names = ("ETHUSDT", "BTCUSDT")
     setting = Setting(
@@ -1019,7 +1031,7 @@ def test_a_trade_of_a_new_count_that_every_stream_has_lost_is_found_though_the_m
 
 
 def test_candles_of_the_contract_that_had_the_name_are_not_served_while_exchange_info_waits_for_weight() -> None:
-    """It was listed again within moments in which no connection lived; its candles followed on the old ones."""
+    """It was listed again during moments without any live connection; its candles continued the old ones."""
     moments = (34_420, 50_620, 93_120, 124_880, 138_140, 182_600, 192_380, 201_420)
     script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)
     names, ticks = ("BTCUSDT", "DOGEUSDT", "BTCDOMUSDT"), (300, 700, 1500)
@@ -1077,7 +1089,7 @@ def test_trades_of_an_old_count_that_resting_candles_go_on_showing_are_not_lacke
 
 
 def test_when_ids_began_again_is_dated_back_with_a_wall_clock_that_is_ahead() -> None:
-    """The exchange's time was not known yet, and the candles were to be confirmed ten minutes later."""
+    """The exchange's time was not known yet, and the confirmation of the candles was planned for ten minutes later."""
     script = tuple((at, "trade", "DOGEUSDT") for at in (40_900, 50_680, 60_620, 64_760, 79_760))
     names, ticks = ("币安人生USDT", "BTCUSDT", "DOGEUSDT"), (1500, 700, 300)
     setting = Setting(90723, 1_794_182_381_000, names, ("1m", "1w"), 0.02, True, book_ticks=ticks, script=script)
@@ -1135,7 +1147,8 @@ def test_a_contract_listed_again_that_is_halted_before_its_first_trade_has_no_ca
 
 
 def test_weight_of_another_program_counts_from_its_report_where_any_sixty_seconds_count() -> None:
-    """The harness's: after a 429 the report showed it just before it was free, and a book waited a minute more."""
+    """The harness was wrong: after a 429 the report showed it just before it was free, and a book waited another
+    minute."""
     moments = (2_700, 13_000, 18_120, 48_660, 67_320, 81_000, 82_200, 99_580, 104_580, 135_440, 150_500)
     script = tuple(sorted([(10_440, "halt", "BTCUSDT"), *((at, "trade", "BTCDOMUSDT") for at in moments)]))
     names, ticks = ("BTCUSDT", "SOLUSDT", "BTCDOMUSDT"), (300, 1500, 300)
@@ -1146,7 +1159,7 @@ def test_weight_of_another_program_counts_from_its_report_where_any_sixty_second
 
 @pytest.mark.parametrize("seed", [352732, 962759])
 def test_a_contract_that_trades_for_the_first_time_as_the_world_ends_is_looked_at_later(seed: int) -> None:
-    """The harness's: two derived intervals wait for the one below them, one request after the other."""
+    """The harness was wrong: two derived intervals wait for the one below them, one request after the other."""
     moments = (1_200, 44_460, 100_320, 169_420)
     halt = ((34_460, "halt", "BTCUSDT"), (146_160, "resume", "BTCUSDT"))
     script = tuple(sorted([*halt, *((at, "trade", "1000PEPEUSDT") for at in moments)]))
@@ -1157,7 +1170,7 @@ def test_a_contract_that_trades_for_the_first_time_as_the_world_ends_is_looked_a
 
 
 def test_the_first_candles_of_a_contract_listed_again_wait_for_scarce_weight() -> None:
-    """The harness's: it looked 39 s after the first trade, and a minute's weight had gone."""
+    """The harness was wrong: it looked 39 s after the first trade, and a minute's weight had been used up."""
     moments = ((172_420, "trade", "BTCDOMUSDT"), (229_600, "trade", "BTCDOMUSDT"))
     script = ((30_320, "halt", "BTCUSDT"), (62_260, "resume", "BTCUSDT"), *moments)
     names, intervals = ("BTCUSDT", "BTCDOMUSDT"), ("15m", "1h", "4h", "1d")
@@ -1178,7 +1191,7 @@ def test_a_replica_that_lags_does_not_show_a_halt_for_longer_than_it_lasted() ->
 
 
 def test_a_late_answer_of_before_a_recomputation_does_not_bring_a_derived_candle_back() -> None:
-    """It was requested a second before, came seconds later, and only what the candle is derived from knew better."""
+    """It was requested a second before and came seconds later, and only the source of the candle knew better."""
     moments = (2_460, 53_860, 56_520, 71_280, 81_660, 139_600, 140_520, 177_360, 212_940, 218_100)
     script = tuple((at, "trade", "DOGEUSDT") for at in moments)
     names, intervals = ("BTCDOMUSDT", "BTCUSDT", "DOGEUSDT"), ("1m", "30m", "1d", "1w", "1M")
@@ -1189,7 +1202,7 @@ def test_a_late_answer_of_before_a_recomputation_does_not_bring_a_derived_candle
 
 
 def test_an_answer_counts_as_of_now_though_the_wall_clock_was_set_back() -> None:
-    """It seemed to be of the beginning, before the open candle was recomputed, and its candle was left out."""
+    """It seemed to be from the beginning, before the open candle was recomputed, and its candle was left out."""
     script = ((7_040, "halt", "BTCUSDT"), (66_880, "resume", "BTCUSDT"), (145_400, "trade", "XRPUSDT"))
     names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 1500)
     setting = Setting(98826, 1_794_441_558_000, names, ("1m", "3m"), 0.006, False, book_ticks=ticks, script=script)
@@ -1205,7 +1218,7 @@ def test_an_answer_counts_as_of_now_though_the_wall_clock_was_set_back() -> None
 
 
 def test_one_id_under_two_times_tells_of_two_counts() -> None:
-    """The newest trade bore the lowest id of the new count, in the ms of one that streams had shown."""
+    """The newest trade had the lowest id of the new count, in the ms of one that streams had shown."""
     script = ((190_120, "trade", "SOLUSDT"), (228_880, "trade", "SOLUSDT"))
     names, ticks = ("BTCUSDT", "SOLUSDT"), (1500, 700)
     setting = Setting(454286, 1_794_787_200_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
@@ -1214,7 +1227,7 @@ def test_one_id_under_two_times_tells_of_two_counts() -> None:
 
 
 def test_what_a_reader_was_given_before_the_listings_may_be_of_another_contract() -> None:
-    """Open interest of the contract that had the name, of which the new one has none."""
+    """It was open interest of the contract that had the name; the new one has none."""
     halt = ((43_040, "halt", "BTCUSDT"), (63_400, "resume", "BTCUSDT"))
     script = tuple(sorted([*halt, *((at, "trade", "SOLUSDT") for at in (29_840, 53_040, 69_560, 153_600))]))
     names, ticks = ("BTCUSDT", "SOLUSDT"), (300, 1500)
@@ -1224,7 +1237,7 @@ def test_what_a_reader_was_given_before_the_listings_may_be_of_another_contract(
 
 
 def test_a_book_whose_frame_bears_a_time_to_come_is_no_newer_than_what_was_quoted_meanwhile() -> None:
-    """That time put the clock in doubt, and when it was confirmed, seconds later, the book counted as of then."""
+    """That time put the clock in doubt, and when the clock was confirmed seconds later, the book counted as of then."""
     moments = (25_340, 42_340, 56_740, 62_600, 94_460)
     script = tuple((at, "trade", "币安人生USDT") for at in moments)
     names, ticks = ("BTCUSDT", "币安人生USDT"), (700, 1500)
@@ -1233,7 +1246,7 @@ def test_a_book_whose_frame_bears_a_time_to_come_is_no_newer_than_what_was_quote
 
 
 def test_a_contract_that_begins_while_rest_shows_nothing_is_known_by_what_is_sent_since() -> None:
-    """The harness's: its first trade was lost with a connection that lagged."""
+    """The harness was wrong: its first trade was lost with a connection that lagged."""
     moments = (1_500, 5_200, 13_480, 32_480, 39_520, 55_720, 84_040)
     halt = ((6_800, "halt", "BTCUSDT"), (51_680, "resume", "BTCUSDT"))
     script = tuple(sorted([*halt, *((at, "trade", "BTCDOMUSDT") for at in moments)]))
@@ -1245,7 +1258,7 @@ def test_a_contract_that_begins_while_rest_shows_nothing_is_known_by_what_is_sen
 
 
 def test_the_history_is_requested_whole_where_an_early_read_brought_most_of_it() -> None:
-    """Before the time was known, so that its newest rows waited to become final and were counted twice."""
+    """The read came before the time was known, so its newest rows waited to become final and were counted twice."""
     moments = (21_640, 22_500, 32_260, 32_900, 79_180, 85_760, 98_180)
     script = tuple((at, "trade", "币安人生USDT") for at in moments)
     names, ticks = ("BTCUSDT", "币安人生USDT"), (300, 300)
@@ -1265,7 +1278,7 @@ def test_trades_that_began_while_nothing_was_subscribed_and_rest_showed_nothing_
 
 
 def test_after_a_sleep_a_read_is_given_what_rest_answers_not_what_streams_had_sent_before() -> None:
-    """The candle was recomputed once more while the process slept, and streams went on with those of before."""
+    """The candle was recomputed once more while the process slept, and streams went on with the earlier trades."""
     moments = (2_260, 16_000, 22_080, 40_900, 86_440, 97_360, 105_060, 110_240, 143_020, 158_700, 167_280, 200_680)
     script = tuple((at, "trade", "XRPUSDT") for at in (*moments, 213_580))
     names, ticks = ("BTCUSDT", "XRPUSDT"), (1500, 1500)
@@ -1277,7 +1290,7 @@ def test_after_a_sleep_a_read_is_given_what_rest_answers_not_what_streams_had_se
 
 
 def test_a_contract_that_was_listed_before_the_time_was_known_is_not_refused_its_answers_until_a_time_to_come() -> None:
-    """By this machine's clock, which was ten minutes ahead."""
+    """That time was one by this machine's clock, which was ten minutes ahead."""
     trades = ((31_160, "trade", "ETHUSDT"), (79_500, "trade", "ETHUSDT"), (199_040, "trade", "ETHUSDT"))
     script = tuple(sorted([*trades, (28_480, "halt", "BTCUSDT"), (126_200, "resume", "BTCUSDT")]))
     names, ticks = ("BTCUSDT", "ETHUSDT"), (300, 1500)
@@ -1287,7 +1300,8 @@ def test_a_contract_that_was_listed_before_the_time_was_known_is_not_refused_its
 
 
 def test_a_full_book_at_rest_is_live_again_after_a_halt_of_a_moment() -> None:
-    """The simulator's: after it the book's transaction time had gone back, though nothing in it had changed."""
+    """The simulator was wrong: after the halt the book's transaction time had gone back, though nothing in it had
+    changed."""
     moments = (9_940, 46_480, 51_500, 52_400, 65_120, 78_380, 91_860, 98_200)
     script = ((9_800, "halt", "BTCUSDT"), *((at, "trade", "DOGEUSDT") for at in moments))
     names, ticks = ("BTCUSDT", "DOGEUSDT"), (1500, 300)
@@ -1296,7 +1310,7 @@ def test_a_full_book_at_rest_is_live_again_after_a_halt_of_a_moment() -> None:
 
 
 def test_a_contract_listed_again_while_requests_failed_is_known_as_soon_as_rest_answers() -> None:
-    """The event that told of it was lost with a connection that lagged."""
+    """The event that announced it was lost with a connection that lagged."""
     moments = (7_400, 14_780, 40_060, 42_800, 44_300, 70_060, 75_040, 77_060)
     trades = tuple((at, "trade", "DOGEUSDT") for at in moments)
     script = tuple(sorted([*trades, (3_340, "halt", "BTCUSDT"), (17_580, "resume", "BTCUSDT")]))
@@ -1315,7 +1329,7 @@ def test_an_open_candle_that_was_recomputed_while_its_first_answer_was_under_way
 
 
 def test_two_answers_of_a_maintenance_window_bury_nothing_where_the_time_became_known_between_them() -> None:
-    """The first one counted as of a quarter of an hour ago, so that the second looked like one of much later."""
+    """The first one counted as of a quarter of an hour ago, so the second looked much later."""
     script = ((24_760, "trade", "BTCUSDT"), (56_460, "trade", "BTCUSDT"))
     names, ticks = ("币安人生USDT", "1000PEPEUSDT", "BTCUSDT"), (300, 700, 300)
     setting = Setting(390883, 1_795_103_996_000, names, ("1m", "1h"), 0.02, True, book_ticks=ticks, script=script)
@@ -1323,7 +1337,7 @@ def test_two_answers_of_a_maintenance_window_bury_nothing_where_the_time_became_
 
 
 def test_connections_do_not_seem_alive_by_as_much_longer_as_the_clock_was_ahead() -> None:
-    """A pong had proved them alive at a time to come, three seconds ahead."""
+    """A pong had shown them alive at a time in the future, three seconds ahead."""
     script, ticks = ((77_600, "trade", "XRPUSDT"),), (700, 1500)
     setting = Setting(
         210107, 1_795_305_587_000, ("BTCUSDT", "XRPUSDT"), ("1m", "1d"), 0.0015, True, book_ticks=ticks, script=script
@@ -1332,7 +1346,7 @@ def test_connections_do_not_seem_alive_by_as_much_longer_as_the_clock_was_ahead(
 
 
 def test_candles_of_a_halt_are_not_requested_at_every_look_after_a_restart() -> None:
-    """What their answers showed counted only up to the last candle, and never as late as the last trade's evidence."""
+    """What their answers showed counted only up to the last candle, and never up to the evidence of the last trade."""
     trades = ((85_020, "trade", "ETHUSDT"), (152_740, "trade", "ETHUSDT"), (175_040, "trade", "ETHUSDT"))
     names, ticks = ("BTCUSDT", "ETHUSDT"), (300, 300)
     setting = Setting(774453, 1_794_891_570_000, names, ("1m", "4h"), 0.006, True, book_ticks=ticks, script=trades)

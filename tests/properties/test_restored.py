@@ -1,4 +1,4 @@
-"""The promises under schedules in which the process is killed, and the next one begins with what it had written down.
+"""The promises under schedules in which the process is killed, and the next one begins with what it had saved.
 
 A failure prints its schedule; ``run()`` repeats it exactly.
 """
@@ -22,7 +22,7 @@ from ..virtual.world import Schedule, run
 
 @pytest.fixture(autouse=True)
 def trades_are_soon_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A schedule sees the end of the time for which they are left to the stream."""
+    """Let a schedule see the end of the time for which trades are left to the stream."""
     monkeypatch.setattr(trades, "LEFT_TO_STREAM_FOR", 10.0)
 
 
@@ -40,8 +40,8 @@ def test_a_start_without_other_faults_begins_with_every_series() -> None:
     assert not any(series.expecting for series in world.process.store.series.values())
 
 
-def test_ids_that_have_begun_again_twice_are_distinguished_from_those_that_were_written_down() -> None:
-    """The answer had other trades under the same ids, and those of before were served."""
+def test_ids_that_have_begun_again_twice_are_distinguished_from_those_that_were_saved() -> None:
+    """The answer had other trades under the same ids, and the earlier ones were served."""
     moments = (32_280, 55_700, 75_940, 92_440, 103_360, 105_300, 110_260)
     script = tuple((at, "trade", "BTCDOMUSDT") for at in moments)
     names, ticks = ("BTCUSDT", "BTCDOMUSDT"), (300, 300)

@@ -34,7 +34,7 @@ class Stage:
         self.publisher.attach(self.market.store, lambda: (self.state, "because"))
 
     def close(self, number: int, *symbols: str) -> None:
-        """Candle ``number`` closes."""
+        """Close candle ``number``."""
         self.market.close(number, *symbols)
         self.publisher.closed(Key(Kind.KLINES, symbol, "1m") for symbol in symbols or SYMBOLS)
 
@@ -65,7 +65,7 @@ def numbers(events: list[Any], symbol: str) -> list[int]:
 
 
 class TestIterators:
-    def test_one_waits_for_what_closes_on_another_thread(self, stage: Stage) -> None:
+    def test_an_iterator_waits_for_what_closes_on_another_thread(self, stage: Stage) -> None:
         iterator = stage.iterate()
         closer = threading.Timer(0.05, stage.close, (0, "BTCUSDT"))
         closer.start()
@@ -90,7 +90,7 @@ class TestIterators:
         stage.close(0)
         assert len(list(iterator)) == 2
 
-    def test_one_that_was_dropped_is_forgotten(self, stage: Stage) -> None:
+    def test_an_iterator_that_was_dropped_is_forgotten(self, stage: Stage) -> None:
         for _ in range(3):
             stage.iterate()
         stage.close(0)
@@ -151,7 +151,9 @@ class TestIterators:
 
 class TestCallbacks:
     @pytest.mark.parametrize(("slow", "most"), [(True, 1), (False, AT_ONCE)])
-    def test_a_slow_one_keeps_the_others_waiting_for_one_event_only(self, stage: Stage, slow: bool, most: int) -> None:
+    def test_a_slow_callback_keeps_the_others_waiting_for_one_event_only(
+        self, stage: Stage, slow: bool, most: int
+    ) -> None:
         calls: list[str] = []
         steady = 0.0
         stage.clock.now = lambda: steady
@@ -177,7 +179,7 @@ class TestCallbacks:
         until(lambda: len(calls) == 2 * 2 * 21)
         assert max(len(list(group)) for who, group in groupby(calls) if who == "this") == most
 
-    def test_they_run_on_one_thread_in_order(self, stage: Stage) -> None:
+    def test_callbacks_run_on_one_thread_in_order(self, stage: Stage) -> None:
         got: list[tuple[str, Any]] = []
         handle = stage.on_closed(lambda event: got.append((threading.current_thread().name, event)))
         for number in range(10):
@@ -213,7 +215,7 @@ class TestCallbacks:
         def once(event: Any) -> None:
             got.append(event)
             handle.close()
-            stage.close(1)  # takes every lock of a publisher: none is taken around a callback
+            stage.close(1)  # this takes every lock of a publisher: none is taken around a callback
 
         handle = stage.on_closed(once)
         stage.close(0)
@@ -221,13 +223,13 @@ class TestCallbacks:
         stage.detach()
         assert len(got) == 1
 
-    def test_no_thread_runs_without_one(self, stage: Stage) -> None:
+    def test_no_thread_runs_without_a_callback(self, stage: Stage) -> None:
         names = [thread.name for thread in threading.enumerate()]
         assert "ats-events" not in names
         stage.on_closed(print)
         assert "ats-events" in [thread.name for thread in threading.enumerate()]
 
-    def test_they_stay_through_a_restart(self, stage: Stage) -> None:
+    def test_callbacks_stay_through_a_restart(self, stage: Stage) -> None:
         got: list[Any] = []
         stage.on_closed(got.append)
         stage.detach()
@@ -254,7 +256,7 @@ class TestStates:
         assert got[0][2] == pytest.approx(stage.clock.wall(), abs=PATIENCE)
 
 
-def test_in_a_child_no_callback_of_the_parent_is_left_and_nothing_waits_for_its_locks(stage: Stage) -> None:
+def test_a_forked_child_has_no_callback_of_the_parent_and_does_not_wait_for_its_locks(stage: Stage) -> None:
     handle = stage.on_closed(lambda event: None)
     thread = stage.publisher._thread
     assert thread is not None

@@ -24,7 +24,7 @@ def followed() -> Desk:
     return desk
 
 
-def test_a_young_book_comes_from_memory_even_after_its_connection() -> None:
+def test_a_young_book_comes_from_memory_even_after_its_connection_was_lost() -> None:
     desk = followed()
     desk.link.up = False
     assert desk.read(book_of(SYMBOL, 20, None)).update_id == 7
@@ -50,7 +50,9 @@ def test_more_levels_are_requested_and_demanded() -> None:
     assert desk.wanted == [Key(Kind.DEPTH, SYMBOL)]
 
 
-def test_the_first_read_of_a_full_book_asks_for_what_its_stream_can_keep_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_read_of_a_full_book_requests_what_its_stream_can_keep_up_to_date(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     desk = Desk(Key(Kind.DEPTH, SYMBOL))
     book = desk.store.depth(SYMBOL)
     waited: list[float | None] = []
@@ -66,7 +68,9 @@ def test_the_first_read_of_a_full_book_asks_for_what_its_stream_can_keep_up(monk
     desk.answers = [ASKED] * 4
     desk.used = 900
     desk.read(book_of(SYMBOL, 100, None))
-    assert (waited, desk.asked[-1].request.rows) == ([], 100), "where the budget is short it takes its own levels"
+    assert (waited, desk.asked[-1].request.rows) == ([], 100), (
+        "where the budget is short it requests only its own levels"
+    )
     desk.used = 0
     desk.read(book_of(SYMBOL, 100, None))
     assert (waited, desk.asked[-1].request.rows) == ([SUBSCRIBED_WITHIN], 100), "the stream may be late"

@@ -60,7 +60,7 @@ def test_while_the_time_is_in_doubt_memory_is_not_taken_for_newer_than_the_answe
     assert desk.read(Klines(KEY, 5, None, exact=True)) == [*ROWS[-5:-2], *recomputed]
 
 
-def test_an_answer_that_found_the_candles_begun_again_is_not_completed_from_those_of_before() -> None:
+def test_an_answer_that_found_the_candles_begun_again_is_not_completed_from_earlier_ones() -> None:
     desk = warm()
     desk.link.up = False
     relisted = [samples.row(MIDNIGHT + i * MINUTE, length=MINUTE, trades=9) for i in (-1, 0)]
@@ -87,7 +87,7 @@ def test_an_answer_that_does_not_count_refreshes_nothing() -> None:
     assert desk.read(Klines(KEY, 3, None, exact=True)) == newer
 
 
-def test_more_than_memory_has_is_requested_whole() -> None:
+def test_more_rows_than_memory_has_are_all_requested() -> None:
     desk = Desk(KEY)
     desk.later(30.0)
     desk.merge(KEY, ROWS, limit=10)
@@ -107,7 +107,7 @@ def test_where_rest_fails_what_is_known_stands_in_the_error() -> None:
     assert caught.value.data == ROWS[-5:]
 
 
-def test_the_error_says_why_young_data_is_not_believed() -> None:
+def test_the_error_says_why_young_data_is_not_trusted() -> None:
     desk = warm()
     desk.link.up = False
     desk.answers = [RequestTimeout("x"), RequestTimeout("x")]
@@ -119,14 +119,15 @@ def test_the_error_says_why_young_data_is_not_believed() -> None:
 
 
 def slow(desk: Desk, *, lasts: float) -> None:
-    """An answer of ``/time`` that was under way for so long: the exchange's time is its early end or any later."""
+    """Merge an answer of ``/time`` that was under way for this long: the exchange's time is its early end or any later
+    one."""
     now = desk.clock.wall()
     desk.clock.set_exchange(now, now + lasts)
 
 
-def test_where_the_request_path_is_slow_no_row_is_shown_before_its_candle_has_begun() -> None:
+def test_no_row_is_shown_before_its_candle_has_begun_where_the_request_path_is_slow() -> None:
     desk = warm()
-    slow(desk, lasts=2.9)  # it took its time on the way out: the early end is right
+    slow(desk, lasts=2.9)  # it was slow on the way out, so the early end is right
     desk.later(28.6)
     rows = desk.read(Klines(Key(Kind.KLINES, SYMBOL, "1m"), 5, None, exact=True))
     assert rows == ROWS[-5:]
@@ -137,7 +138,7 @@ def test_where_the_request_path_is_slow_no_row_is_shown_before_its_candle_has_be
 
 def test_where_the_way_back_is_slow_events_show_that_the_candle_has_begun() -> None:
     desk = warm()
-    slow(desk, lasts=2.9)  # it took its time on the way back: the late end is right
+    slow(desk, lasts=2.9)  # it was slow on the way back, so the late end is right
     desk.later(28.0)
     now = round(desk.clock.exchange() * 1000)
     desk.clock.saw_event(now - 50)

@@ -67,7 +67,7 @@ def test_within_its_bound_it_comes_from_memory_and_beyond_it_is_requested(kind: 
     assert (caught.value.data, caught.value.age) == (wanted[-3:], 301.0)
 
 
-def test_the_first_read_asks_for_what_the_series_wants() -> None:
+def test_the_first_read_requests_what_the_series_needs() -> None:
     key = Key(Kind.BASIS, SYMBOL, "1h")
     desk = Desk(key)
     desk.merge(Key(Kind.LISTINGS), {"symbols": [contract_row(SYMBOL) | {"contractType": "TRADIFI_PERPETUAL"}]})

@@ -17,7 +17,7 @@ QUOTE = BestQuote("7.6110", "10", "7.6120", "10", MIDNIGHT, MIDNIGHT - 4, 3)
 ASKED = BestQuote("8", "1", "9", "2", MIDNIGHT)
 
 
-def test_a_living_book_answers_also_where_it_rests() -> None:
+def test_a_live_book_answers_even_where_it_rests() -> None:
     desk = Desk(BOOK)
     book = desk.store.book(SYMBOL)
     assert book is not None
@@ -49,7 +49,7 @@ def test_without_a_book_the_quotes_of_all_serve_for_five_seconds_and_then_rest()
     assert caught.value.age == pytest.approx(5.1)
 
 
-def test_a_book_that_is_not_fresh_leaves_it_to_the_quotes_of_all() -> None:
+def test_the_quotes_of_all_symbols_answer_where_the_book_is_not_fresh() -> None:
     desk = Desk(BOOK)
     desk.deliver(samples.book_frame(8))
     desk.time.at += 4.0  # without a sign of life of its connection
@@ -57,7 +57,7 @@ def test_a_book_that_is_not_fresh_leaves_it_to_the_quotes_of_all() -> None:
     assert desk.read(BestQuotes(SYMBOL, None)).source == "bookTicker"
 
 
-def test_what_the_exchange_does_not_know_or_says_badly_is_an_error() -> None:
+def test_unknown_symbols_and_malformed_quotes_are_errors() -> None:
     desk = Desk()
     desk.answers = [RequestRejected("x", status=400, code=-1121)]
     with pytest.raises(InvalidSymbol):

@@ -48,6 +48,6 @@ def test_a_misspelt_symbol_costs_no_request_each_time() -> None:
     assert desk.read(Rules("NOUSDT", None)).symbol == "NOUSDT"
 
 
-def test_rules_that_cannot_be_read_are_no_misspelling() -> None:
+def test_rules_that_cannot_be_read_are_not_taken_for_a_misspelling() -> None:
     with pytest.raises(DataUnavailableError, match="ODDUSDT"):
         listed().read(Rules("ODDUSDT", None))

@@ -19,7 +19,7 @@ ROWS = {symbol: samples.rest_ticker(symbol, 7) for symbol in (SYMBOL, QUIET)}
 
 
 def streamed(seconds: int = 12) -> Desk:
-    """A desk that saw frames of one symbol since midnight, and an answer that shows the quiet one, too."""
+    """Return a desk that has seen frames of one symbol since midnight, and an answer that shows the quiet one, too."""
     desk = Desk()
     for second in range(seconds + 1):
         desk.deliver(samples.tickers_frame({SYMBOL: 100 + second}, event=MIDNIGHT + second * 1000))

@@ -26,7 +26,7 @@ def followed() -> Desk:
     return desk
 
 
-def test_as_many_as_memory_has_come_from_there() -> None:
+def test_trades_that_memory_has_come_from_there() -> None:
     desk = followed()
     rows = [samples.rest_trade(number, at=MIDNIGHT) for number in range(35, 40)]
     assert desk.read(TradesText(SYMBOL, 5, None)) == samples.compact(rows)
@@ -37,7 +37,7 @@ def test_as_many_as_memory_has_come_from_there() -> None:
 
 
 @pytest.mark.parametrize(("limit", "max_age"), [(5, 0), (31, None)])
-def test_otherwise_all_that_one_request_gives_are_requested(limit: int, max_age: float | None) -> None:
+def test_where_memory_has_fewer_as_many_as_one_request_brings_are_requested(limit: int, max_age: float | None) -> None:
     desk = followed()
     desk.answers = [ANSWER]
     assert desk.read(TradesText(SYMBOL, limit, max_age)) == trades_text(ANSWER[-limit:])

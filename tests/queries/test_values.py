@@ -26,7 +26,7 @@ class TestMarks:
             desk.read(MarkPrice(SYMBOL, None))
         assert caught.value.data.mark_price == "7.6115"
 
-    def test_one_of_a_time_to_come_costs_one_request_and_is_forgotten(self) -> None:
+    def test_a_mark_with_a_time_in_the_future_costs_one_request_and_is_forgotten(self) -> None:
         desk = Desk()
         desk.deliver(samples.marks_frame([SYMBOL], event=MIDNIGHT + 86_400_000, price="9.9"))
         desk.answers = [[Mark(SYMBOL, "7.7", "0", MIDNIGHT, MIDNIGHT)]]
@@ -35,7 +35,7 @@ class TestMarks:
         assert desk.read(MarkPrice(SYMBOL, None)).mark_price == "7.8"
         assert len(desk.asked) == 1
 
-    def test_one_that_no_answer_has_is_unknown(self) -> None:
+    def test_a_mark_that_no_answer_contains_is_unknown(self) -> None:
         desk = Desk()
         desk.answers = [[]]
         with pytest.raises(InvalidSymbol, match=SYMBOL):
@@ -62,7 +62,7 @@ class TestSpot:
         desk.answers = [{SYMBOL: "8"}]
         assert spot_price(desk.reads, SYMBOL, None, str) == "8"
 
-    def test_a_followed_candle_knows_it_sooner(self) -> None:
+    def test_a_followed_candle_has_the_price_sooner(self) -> None:
         key = Key(Kind.SPOT_KLINES, SYMBOL, "1m")
         desk = Desk(key)
         desk.later(30.0)

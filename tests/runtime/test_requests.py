@@ -41,12 +41,12 @@ def book(symbol: str) -> Fetch:
     return Fetch(Key(Kind.BOOK, symbol), endpoints.depth(symbol, 1000), Cause.READ)
 
 
-def test_ask_blames_the_budget_when_the_job_never_ran() -> None:
+def test_ask_names_the_budget_as_the_cause_when_the_job_never_ran() -> None:
     with SimulatedExchange(symbols=6, seed=7, weight_header=False) as exchange:
         clock = Clock()
         budget = Budget(replace(exchange.config(), futures_weight_limit=100))
         now = clock.now()
-        # All of it is free again in a second, but only four of them fit.
+        # The whole budget is free again in a second, but only four of them fit.
         spent = Moment(now + 1.0 - WEIGHT_WINDOW, clock.exchange_ms() - 59_000)
         request = endpoints.Request(endpoints.Host.FUTURES, "/x", weight=ALLOWED)
         budget.spend(request, spent, Cause.READ)
@@ -83,7 +83,7 @@ def test_a_request_in_flight_for_too_long_is_a_timeout() -> None:
                 thread.join()
 
 
-def test_a_listener_that_fails_costs_no_thread() -> None:
+def test_a_listener_that_fails_ends_no_thread() -> None:
     with SimulatedExchange(symbols=2, seed=7) as exchange:
         config, clock = replace(exchange.config(), max_rest_threads=1), Clock()
         heard: list[Fetch] = []
@@ -127,7 +127,8 @@ def test_what_is_warmed_up_is_decoded_ahead_where_the_settings_say_so(ahead: boo
 
 
 def test_answers_are_decoded_one_at_a_time() -> None:
-    """Side by side they take as long, and many times the memory: what 64 of them had taken stayed in the process."""
+    """Side by side they would take as long and many times the memory: what 64 of them took once stayed in the
+    process."""
     with SimulatedExchange(symbols=4, seed=7) as exchange:
         config, clock = exchange.config(), Clock()
         counters = Counters()

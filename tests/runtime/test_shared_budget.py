@@ -1,4 +1,4 @@
-"""Requests of a manager that runs and of one that does not are paid from one budget, under one lock."""
+"""Requests of a manager are paid from one budget under one lock, whether or not it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_one_budget_has_one_lock() -> None:
     config, clock, counters = Config(), Clock(), Counters()
     budget, store = Budget(config), MarketStore(config, clock.now)
     direct = DirectRequests(config, clock, store, budget, counters)
-    # Both may be in the midst of a request: one call began before the manager was started.
+    # Both may be in the middle of a request: one call began before the manager was started.
     first, second = (Runtime(config, clock, store, budget, counters, streams=False) for _ in range(2))
     locks = {id(each._lock) for each in (direct, first.requests, second.requests)}
     assert locks == {id(budget.guard)}

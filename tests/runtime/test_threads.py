@@ -16,7 +16,7 @@ from ..support import until
 
 
 class Refusal:
-    """Refuses to start so many threads of a name."""
+    """Refuses to start a number of threads of a name."""
 
     def __init__(self) -> None:
         self.left = 0
@@ -97,7 +97,7 @@ def test_an_action_that_fails_costs_none_of_the_others(monkeypatch: pytest.Monke
         assert len(manager.get_klines(exchange.symbols[0], "1h", 10)) == 10
 
 
-def test_what_one_manager_has_logged_is_logged_of_the_next_one_too(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_one_manager_has_logged_is_logged_for_the_next_one_too(caplog: pytest.LogCaptureFixture) -> None:
     for _ in range(2):
         caplog.clear()
         with SimulatedExchange(symbols=["BTCUSDT"], seed=7) as exchange:

@@ -43,6 +43,6 @@ def store(server: StoreServer) -> Iterator[SharedStore]:
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[SimulatedExchange]:
-    """An exchange of two symbols, for tests that need no certain moment of its time."""
+    """An exchange with two symbols, for tests that do not depend on its time."""
     with SimulatedExchange(2, seed=5) as exchange:
         yield exchange

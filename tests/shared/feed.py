@@ -40,8 +40,8 @@ class Scene(NamedTuple):
 
 @contextmanager
 def scene_of(count: int) -> Iterator[Scene]:
-    """Yield a scene on an exchange of so many symbols, half an hour before a turn: no candle of an hour closes while a
-    file of tests runs."""
+    """Yield a scene on an exchange with this many symbols, half an hour before the full hour, so that no hourly candle
+    closes while a test file runs."""
     half_past = before_turn("1h", 1_800.0)
     with started("valkey") as server, SimulatedExchange(count, seed=7, start=half_past) as exchange:
         config, symbols = config_of(exchange, server.url), list(exchange.symbols)[:3]
@@ -63,7 +63,7 @@ def served(reader: DataManager, read: Callable[[DataManager], Any]) -> Any:
 
 
 def same(reader: DataManager, collector: DataManager, read: Callable[[DataManager], Any]) -> Any:
-    """Return what both return at one and the same moment, the reader without a request."""
+    """Return what both return at the same moment, the reader without a request."""
     found: list[Any] = []
 
     def alike() -> bool:

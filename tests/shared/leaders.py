@@ -43,7 +43,7 @@ def lead(url: str, label: str, *options: str) -> None:
     keeper.start(take_over="--take-over" in options)
     while not stop.wait(0.02):
         if (epoch := keeper.epoch()) is not None:
-            # (The epoch is read before: a process that is stopped between the two must write nothing.)
+            # (The epoch is read first: a process that is stopped between the two must write nothing.)
             with contextlib.suppress(SharedStoreUnavailable):
                 keeper.write([("XADD", ENTRIES, "*", "epoch", epoch, "by", label)])
     keeper.close()

@@ -1,4 +1,4 @@
-"""A network between programs and a server that can be cut: bytes vanish, and nobody is told."""
+"""A network between programs and a server that can be cut: bytes vanish, and neither side is notified."""
 
 from __future__ import annotations
 
@@ -29,13 +29,12 @@ class Proxy:
         return f"redis://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def cut(self) -> None:
-        """From now on connections stay open, new ones are accepted, and every byte is swallowed."""
+        """Swallow every byte from now on; connections stay open, and new ones are accepted."""
         with self._lock:
             self._cut = True
 
     def mend(self) -> None:
-        """Pass bytes on again; connections that have lost some are reset, as their end would be when it hears of
-        it."""
+        """Pass bytes on again, and reset the connections that have lost some, as a peer that noticed would."""
         with self._lock:
             self._cut = False
             lossy, self._lossy = self._lossy, set()
@@ -88,7 +87,7 @@ class Proxy:
 
 
 def _end(sock: socket.socket) -> None:
-    """Close a socket, and have whoever waits for it notice."""
+    """Close a socket and wake whoever waits on it."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     sock.close()

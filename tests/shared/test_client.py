@@ -55,14 +55,14 @@ def test_a_script_is_sent_once(store: SharedStore) -> None:
     assert store.evaluate(script, ["k"], ["x"]) == [b"k", b"x"]
 
 
-def test_a_script_that_fails_is_an_error_and_no_absence(store: SharedStore) -> None:
+def test_a_script_that_fails_is_an_error_and_not_an_absent_server(store: SharedStore) -> None:
     with pytest.raises(SharedStoreUnavailable, match="answered"):
         store.evaluate(Script("return redis.call('nonsense')"), [], [])
     assert not store.away
     assert ping(store)
 
 
-def test_a_mistake_of_the_caller_stays_what_it_is(store: SharedStore) -> None:
+def test_a_mistake_of_the_caller_is_raised_as_it_is(store: SharedStore) -> None:
     with pytest.raises(ZeroDivisionError):
         store.run(lambda _: 1 // 0)
     assert not store.away
@@ -139,7 +139,7 @@ def answers(store: SharedStore, **options: bool) -> bool:
         return False
 
 
-def test_a_store_that_stands_still_costs_one_time_out(valkey: StoreServer) -> None:
+def test_a_store_that_hangs_costs_one_time_out(valkey: StoreServer) -> None:
     store = SharedStore(valkey.url, answer_timeout=0.2)
     assert ping(store)
     valkey.pause()
@@ -149,12 +149,12 @@ def test_a_store_that_stands_still_costs_one_time_out(valkey: StoreServer) -> No
     assert time.monotonic() - began >= 0.2
     assert not answers(store, insist=True)
     valkey.resume()
-    # Whoever insists does not wait for the pause to end.
+    # A caller that insists does not wait for the pause to end.
     assert until(lambda: answers(store, insist=True))
     store.close()
 
 
-def test_whoever_waits_while_it_is_closed_gets_the_one_error_and_others_go_on(valkey: StoreServer) -> None:
+def test_a_caller_that_waits_when_it_is_closed_gets_an_error_and_others_go_on(valkey: StoreServer) -> None:
     store, failures = SharedStore(valkey.url), []
 
     def wait() -> None:
@@ -203,7 +203,7 @@ def test_an_answer_that_comes_too_late_is_not_taken_for_the_next_one(valkey: Sto
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["", "repeatable"])
-def test_what_was_sent_on_a_connection_that_is_lost_is_sent_again_where_it_may_be(
+def test_what_was_sent_on_a_lost_connection_is_sent_again_where_that_is_safe(
     valkey: StoreServer, monkeypatch: pytest.MonkeyPatch, again: bool
 ) -> None:
     script = Script("return redis.call('INCR', KEYS[1])", repeatable=again)
@@ -224,7 +224,7 @@ def test_what_was_sent_on_a_connection_that_is_lost_is_sent_again_where_it_may_b
         assert int(admin.get("runs")) == 2 + again
 
 
-def test_closing_ends_the_wait_for_a_script_too(valkey: StoreServer) -> None:
+def test_closing_also_ends_the_wait_for_a_script(valkey: StoreServer) -> None:
     with closing(SharedStore(valkey.url, answer_timeout=60.0)) as store:
         assert store.evaluate(ECHO, [], ["one"]) == b"one"
         failures: list[BaseException] = []
@@ -271,7 +271,7 @@ def is_reading(thread: threading.Thread) -> bool:
     return frame is not None
 
 
-def test_nobody_listens(tmp_path: Path) -> None:
+def test_an_address_where_nobody_listens_is_an_error(tmp_path: Path) -> None:
     for url in (f"redis://127.0.0.1:{free_port()}", f"unix://{tmp_path}/none", "redis+sentinel://127.0.0.1:1/feed"):
         store = SharedStore(url)
         with pytest.raises(SharedStoreUnavailable):
@@ -427,7 +427,7 @@ def test_one_format_at_a_time(valkey: StoreServer) -> None:
     for writes in (True, False):
         with pytest.raises(ConfigError, match="write format 2, and this one knows format 1"):
             store.connect(writes=writes)
-    # A reader is served as long as somebody writes its format; whoever writes is alone.
+    # A reader is served as long as somebody writes its format; writers of two formats exclude each other.
     store.run(lambda redis: redis.hset(FORMATS_KEY, "1", now))
     store.connect(writes=False)
     with pytest.raises(ConfigError):

@@ -1,4 +1,4 @@
-"""What is written of a series, read again by another process, shows what the series itself shows."""
+"""What is written of a series and read by another process shows what the series itself shows."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ COPIED = (
 
 
 def copies_of(series: Series) -> Copies:
-    """Return the copies of a store that has one series; so much time passes that boards are always copied."""
+    """Return the copies of a store that has one series; enough time passes that boards are always copied."""
     boards = {series.key: series} if isinstance(series, Board) else {}
     store: Any = SimpleNamespace(series={series.key: series}, boards=boards)
     moments = itertools.count()
@@ -155,7 +155,7 @@ def test_only_what_is_new_of_many_trades_is_written() -> None:
 
 
 class _Bodies(TradeSeries):
-    """A series whose parts are what a test says."""
+    """A series whose parts the test sets."""
 
     body: tuple[bytes, ...] = ()
 
@@ -163,7 +163,7 @@ class _Bodies(TradeSeries):
         return Copied(None, "", [], [], list(self.body), object())
 
 
-def test_parts_that_are_one_object_are_written_and_removed_each_for_itself() -> None:
+def test_parts_that_are_one_object_are_written_and_removed_separately() -> None:
     series = _Bodies("BTCUSDT", 10)
     copies = copies_of(series)
     written = Written.of(series)
@@ -176,7 +176,7 @@ def test_parts_that_are_one_object_are_written_and_removed_each_for_itself() -> 
         assert copies.parts == len(written.parts) == len(body)
 
 
-def test_what_is_not_followed_any_more_is_removed_and_what_has_not_changed_is_not_written() -> None:
+def test_what_is_no_longer_followed_is_removed_and_what_has_not_changed_is_not_written() -> None:
     first, second = TradeSeries("BTCUSDT", 100), TradeSeries("ETHUSDT", 100)
     store = SimpleNamespace(series={first.key: first, second.key: second}, boards={})
     copies = Copies(store, itertools.count().__next__)  # type: ignore[arg-type]
@@ -235,7 +235,7 @@ def _candle_frame(number: int) -> bytes:
     [(lambda: KlineSeries("BTCUSDT", "1m", 100), _candle_frame), (lambda: BookSeries("BTCUSDT"), samples.book_frame)],
     ids=["candles", "book"],
 )
-def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
+def test_where_the_frame_says_everything_it_is_written_and_nothing_is_copied(
     made: Callable[[], Series], frame: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     series, other = made(), made()
@@ -260,7 +260,7 @@ def test_of_what_a_frame_says_alone_the_frame_is_written_and_nothing_is_copied(
     assert other.link is None
 
 
-def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
+def test_a_book_that_was_dated_back_is_not_written_as_its_frame() -> None:
     series, other = BookSeries("BTCUSDT"), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(1), LINK)
     copies, written = copies_of(series), Written.of(other)
@@ -275,7 +275,7 @@ def test_a_book_that_was_dated_back_is_not_what_its_frame_says() -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [(5, 5), (5, 2), (2, 5), (200, 200), (200, 70)])
-def test_trades_of_another_contract_are_not_taken_for_those_that_bore_their_ids(before: int, after: int) -> None:
+def test_trades_of_another_contract_are_not_taken_for_earlier_ones_with_the_same_ids(before: int, after: int) -> None:
     old, new, copy = (TradeSeries("BTCUSDT", 500) for _ in range(3))
     for series, count, price in ((old, before, "7.6110"), (new, after, "0.0123")):
         series.go_live(LINK)
@@ -292,7 +292,7 @@ def test_trades_of_another_contract_are_not_taken_for_those_that_bore_their_ids(
 
 @few
 @given(data=st.data())
-def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_were_there(data: st.DataObject) -> None:
+def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_had_come(data: st.DataObject) -> None:
     exchange = exchanges.Tickers(data.draw)
     board, replica = exchange.series(), TickerReplica()
     written = Written.of(replica)
@@ -338,7 +338,7 @@ def test_numbers_are_read_as_they_were_written(numbers: list[int]) -> None:
     suspected=st.text(max_size=10),
     cut=st.integers(1, 20),
 )
-def test_a_head_is_read_as_it_was_written_and_not_when_it_is_cut(
+def test_a_head_is_read_as_it_was_written_and_refused_where_it_is_cut(
     facts: list[Any], texts: list[bytes], parts: bytes, suspected: str, cut: int
 ) -> None:
     copied = Copied(LINK, suspected, facts, texts)
@@ -353,7 +353,7 @@ def test_a_head_is_read_as_it_was_written_and_not_when_it_is_cut(
 
 
 @pytest.mark.parametrize("wrong", [b"", b"{}", b"[1,2]", b"nothing", b"\xff"])
-def test_what_is_no_feed_is_refused(wrong: bytes) -> None:
+def test_what_is_not_a_feed_is_refused(wrong: bytes) -> None:
     with pytest.raises(MalformedFeed):
         feed_in(wrong)
     with pytest.raises(MalformedFeed):
@@ -361,7 +361,7 @@ def test_what_is_no_feed_is_refused(wrong: bytes) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"klines|BTCUSDT|1m", b"klines|BTCUSDT|1m|x", b"what|BTCUSDT||1", b"\xff|1"])
-def test_what_is_no_wish_is_refused(wrong: bytes) -> None:
+def test_what_is_not_a_wish_is_refused(wrong: bytes) -> None:
     with pytest.raises(MalformedFeed):
         wish_in(wrong)
 
@@ -380,6 +380,6 @@ def test_a_quality_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"[]", b"[1,2]", b"{}", b"5", b'["x",1,2,3,4,5,6]'])
-def test_what_is_no_quality_is_refused(wrong: bytes) -> None:
+def test_what_is_not_a_quality_is_refused(wrong: bytes) -> None:
     with pytest.raises(MalformedFeed):
         quality_in(wrong)

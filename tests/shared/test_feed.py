@@ -48,7 +48,7 @@ SYMBOLS = 4
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    """A collector and a reader that both live for the whole module; tests that stop something make their own."""
+    """A collector and a reader that live for the whole module; tests that stop something make their own."""
     with scene_of(SYMBOLS) as scene:
         until(lambda: scene.collector.status().ready("trades") == (3, 3))
         yield scene
@@ -110,7 +110,7 @@ def test_a_ratio_is_requested_once_and_comes_from_the_store_from_then_on(scene: 
     same(reader, scene.collector, lambda dm: dm.get_ratio(symbol, kind, "1h", 30))
 
 
-def test_what_a_symbol_was_updated_at_last_is_known_of_what_was_read(scene: Scene) -> None:
+def test_the_last_update_of_a_symbol_is_that_of_what_was_read(scene: Scene) -> None:
     symbol = scene.symbols[0]
     served(scene.reader, lambda dm: dm.get_klines(symbol, "1h", 5))
     at = scene.reader.last_update[f"{symbol}_klines_1h"]
@@ -173,7 +173,7 @@ def test_a_prefetched_scan_needs_no_further_round_trip(scene: Scene) -> None:
     until(lambda: scan() == 1, what="a scan of one round trip")
 
 
-def test_a_scan_needs_at_most_one_round_trip_a_symbol_and_a_bound_of_the_caller_its_own(scene: Scene) -> None:
+def test_a_scan_needs_at_most_one_round_trip_a_symbol_and_one_more_for_a_bound_of_the_caller(scene: Scene) -> None:
     with managed(scene.config, scene.symbols) as reader:
         replica: Any = reader._life.store
 
@@ -197,7 +197,7 @@ def test_a_scan_needs_at_most_one_round_trip_a_symbol_and_a_bound_of_the_caller_
         assert replica.pulls == before + 1
 
 
-def test_nobody_but_a_manager_that_follows_the_exchange_prefetches_nothing(scene: Scene) -> None:
+def test_prefetching_does_nothing_in_a_manager_that_follows_the_exchange(scene: Scene) -> None:
     scene.collector.prefetch()
 
 
@@ -211,7 +211,7 @@ def test_a_series_that_nobody_follows_is_answered_by_rest_and_followed_from_then
         same(reader, scene.collector, lambda dm: dm.rest_shaped.klines(symbol, "5m", 50))
 
 
-def test_a_wrong_wish_of_another_program_costs_the_collector_nothing(scene: Scene) -> None:
+def test_a_malformed_wish_of_another_program_does_the_collector_no_harm(scene: Scene) -> None:
     store = SharedStore(scene.server.url)
     wrong = [
         "klines|BTC/USDT|1m|5",
@@ -229,7 +229,7 @@ def test_a_wrong_wish_of_another_program_costs_the_collector_nothing(scene: Scen
     store.close()
 
 
-def test_a_symbol_that_does_not_exist_is_refused_as_everywhere(scene: Scene) -> None:
+def test_a_symbol_that_does_not_exist_is_refused_as_elsewhere(scene: Scene) -> None:
     for read in (DataManager.get_mark_price, DataManager.get_ticker, DataManager.symbol_info):
         with pytest.raises(InvalidSymbol):
             read(scene.reader, "NOSUCHUSDT")
@@ -281,7 +281,8 @@ def test_the_status_of_a_reader_has_the_ages_that_the_collector_has_in_one_round
         until(lambda: {each.age for each in scene.collector.status().feeds if each.kind == "tickers"} != {None})
 
         def alike() -> bool:
-            """The state of each series is the collector's, and its age up to what both take to be looked up."""
+            """Return whether the state of each series is the collector's, and its age too, but for the time that both
+            calls take."""
             theirs = {each[:3]: each for each in scene.collector.status().feeds}
             ours = reader.status().feeds
             assert {"klines", "orderbook", "trades", "oi", "mark", "spot", "tickers"} <= {each.kind for each in ours}
@@ -301,7 +302,7 @@ def test_the_status_of_a_reader_has_the_ages_that_the_collector_has_in_one_round
         reader.status()
         reader.status()
         assert shared.calls()[0] - trips <= 3  # one of them is the census
-        assert scripts == [1, 1], "the heads of so few series and the state of the feed come by one"
+        assert scripts == [1, 1], "the heads of so few series and the state of the feed come with one script"
         assert requests(reader) == 0
         assert reader._life.store.klines(scene.symbols[0], "1m") is None, "nothing was read"
 
@@ -384,7 +385,7 @@ def scraped(manager: DataManager) -> dict[tuple[str, str], float]:
 
 
 @pytest.mark.shared_threads  # the collector notifies the metrics of closed candles until it is closed
-def test_metrics_show_who_leads_how_old_that_is_and_what_it_costs(scene: Scene) -> None:
+def test_metrics_show_who_leads_how_old_its_data_are_and_what_they_cost(scene: Scene) -> None:
     until(lambda: scraped(scene.collector).get(("write_lag_seconds", ""), 9.0) < 5.0)
     leader, reader = scraped(scene.collector), scraped(scene.reader)
     assert (leader["role", "leader"], reader["role", "reader"], reader["role", "leader"]) == (1, 1, 0)
@@ -418,7 +419,7 @@ def test_metrics_of_a_reader_whose_store_has_gone(exchange: SimulatedExchange, v
         assert scraped(collector)["leader_seen", "1/1"] == 0
 
 
-def test_who_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+def test_a_manager_that_shares_only_the_account_says_so(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     manager = DataManager(config=config_of(exchange, valkey.url, role="alone"))
     shared = manager.status().shared
     assert shared is not None
@@ -449,7 +450,7 @@ def test_candles_that_close_come_to_a_reader_as_they_do_in_the_collector(valkey:
         assert list(our_turns) == []  # it ends with its manager
 
 
-def test_a_candle_is_not_waited_for_longer_than_that_and_an_async_loop_ends_too(scene: Scene) -> None:
+def test_the_wait_for_a_candle_ends_in_time_and_an_async_loop_ends_too(scene: Scene) -> None:
     with managed(scene.config, scene.symbols) as reader:
         assert reader.wait_closed(scene.symbols[0], "1h", 1 << 42, timeout=0.3) is None
         with pytest.raises(InvalidSymbol, match="not followed"):
@@ -472,7 +473,7 @@ def test_what_closed_while_nobody_listened_follows_in_order(scene: Scene) -> Non
 
 @pytest.fixture
 def exchange(scene: Scene) -> Iterator[SimulatedExchange]:
-    """The exchange of the scene, without its faults from then on."""
+    """The exchange of the scene, whose faults end after the test."""
     yield scene.exchange
     scene.exchange.clear_faults()
     scene.exchange.pardon()
@@ -551,7 +552,7 @@ def test_a_reader_without_symbols_is_ready_when_a_collector_has_the_tickers(
     reader.close()
 
 
-def test_the_status_of_a_reader_names_a_host_that_is_to_be_left_alone(
+def test_the_status_of_a_reader_names_a_host_that_said_to_wait(
     exchange: SimulatedExchange, valkey: StoreServer
 ) -> None:
     symbols, config = exchange.symbols[:1], config_of(exchange, valkey.url)
@@ -586,7 +587,7 @@ def test_without_a_store_reads_go_to_rest(exchange: SimulatedExchange, valkey: S
     reader.close()
 
 
-def test_a_collector_that_is_closed_is_not_believed_any_more(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+def test_a_collector_that_is_closed_is_no_longer_trusted(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
     with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
         served(reader, lambda dm: dm.get_klines(symbol, "1m", 20))
@@ -648,7 +649,7 @@ def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchan
         same(reader, collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
 
 
-def test_a_network_that_swallows_everything_is_got_round_and_heals(exchange: SimulatedExchange) -> None:
+def test_reads_get_around_a_network_that_swallows_everything_until_it_heals(exchange: SimulatedExchange) -> None:
     symbol = exchange.symbols[0]
     with (
         started("valkey", free_port()) as server,
@@ -660,7 +661,7 @@ def test_a_network_that_swallows_everything_is_got_round_and_heals(exchange: Sim
         for _ in range(2):
             proxy.cut()
             before = requests(reader)
-            for _ in range(3):  # nobody has told it that nothing comes any more
+            for _ in range(3):  # nothing tells it that the connection is dead
                 assert exchange.now() - reader.get_orderbook(symbol)["timestamp"] < 3_000
                 assert len(reader.get_klines(symbol, "1m", 20)) == 20
             assert requests(reader) > before
@@ -681,7 +682,7 @@ def test_a_silent_stream_is_suspected_in_every_reader(scene: Scene) -> None:
         scene.exchange.restore_stream(stream)
 
 
-def test_the_error_says_why_what_was_read_a_moment_ago_is_not_believed(
+def test_the_error_says_why_what_was_read_a_moment_ago_is_no_longer_trusted(
     scene: Scene, exchange: SimulatedExchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     symbol = scene.symbols[0]

@@ -93,7 +93,7 @@ def test_an_old_function_returns_what_the_collector_has(scene: Scene, name: str)
     assert same(scene.reader, scene.collector, read)
 
 
-def test_coroutines_and_loops_read_it_too(scene: Scene) -> None:
+def test_coroutines_and_event_loops_read_it_too(scene: Scene) -> None:
     symbol, unified = scene.symbol, UnifiedDataManager()
 
     async def read() -> tuple[Any, ...]:
@@ -115,7 +115,7 @@ async def _numbered(events: Any, count: int) -> Any:
         yield await events.__anext__(), number
 
 
-def test_the_cache_of_candles_waits_for_nothing_on_the_thread_of_a_loop(scene: Scene) -> None:
+def test_the_cache_of_candles_never_blocks_the_thread_of_an_event_loop(scene: Scene) -> None:
     cache, symbol = get_kline_cache(), scene.symbol
     rows = served(scene.reader, lambda dm: cache.get_klines(symbol, "1m", 20))
     assert len(rows) == 20
@@ -129,7 +129,7 @@ def test_the_cache_of_candles_waits_for_nothing_on_the_thread_of_a_loop(scene: S
         scene.reader.prefetch([symbol], ["1m"])  # a round trip to the store is a wait, too
         try:
             return len(asyncio.run(read())) == 20
-        except NotInMemory:  # the second for which that holds was over
+        except NotInMemory:  # the second for which a prefetch counts was over
             return False
 
     before = requests(scene.reader)

@@ -36,7 +36,7 @@ from .test_feed_processes import collector as collector_process
 
 @pytest.fixture(scope="module")
 def scene() -> Iterator[Scene]:
-    """A collector and a reader that both live for the whole module."""
+    """A collector and a reader that live for the whole module."""
     with scene_of(5) as scene:
         until(lambda: scene.reader.status().state is Overall.LIVE)
         yield scene
@@ -47,14 +47,14 @@ def event_threads() -> list[threading.Thread]:
 
 
 def candles(events: Iterable[Any], opened: int = 0) -> Counter[tuple[str, str, int]]:
-    """Count the events of candles that opened then (0: ever); nothing else came."""
+    """Count the events of candles that opened at ``opened`` or later (0: all), and assert that no others came."""
     found = list(events)
     assert all(isinstance(each, CandleEvent) and each.final for each in found), found
     return Counter((each.symbol, each.interval, each.open_time) for each in found if each.open_time >= opened)
 
 
 class Consumers:
-    """Everything a reader has for candles: a callback, a loop over candles, and one over turns."""
+    """Every consumer of candles that a reader has: a callback, a loop over candles, and one over turns."""
 
     def __init__(self, reader: DataManager) -> None:
         self._reader = reader
@@ -70,19 +70,19 @@ class Consumers:
             thread.start()
 
     def have(self, opened: int, symbols: Iterable[str]) -> bool:
-        """Return whether the candles of these symbols that opened then have come to both."""
+        """Return whether the candles of these symbols that opened then have reached both."""
         return all(
             {(each, "1m", opened) for each in symbols} <= candles(got).keys() for got in (self.called, self.looped)
         )
 
     def until_come(self, opened: int, symbols: Iterable[str]) -> None:
-        """Wait until those have come, and a turn."""
+        """Wait until those have come, and a turn as well."""
         until(lambda: self.have(opened, symbols))
         until(lambda: self.turns)
 
     def check(self, opened: int, symbols: Iterable[str]) -> None:
-        """The reader is closed, and every loop ends without an error; all candles of that turn and later ones have come
-        once, and the turn was whole."""
+        """Close the reader, and assert that every loop ends without an error, that all candles of that turn and later
+        ones have come once, and that the turn was whole."""
         self._reader.close()
         for thread in self._threads:
             thread.join(10.0)
@@ -98,8 +98,8 @@ class Consumers:
 
 
 def open_candle(exchange: SimulatedExchange) -> int:
-    """Return the open time of the candle of a minute that is open, long enough before its close for what is to be
-    prepared, however slow the machine."""
+    """Return the open time of the open one-minute candle, long enough before its close to prepare the test on a slow
+    machine."""
     until(lambda: 3_000 < exchange.now() % 60_000 < 48_000)
     return exchange.now() // 60_000 * 60_000
 
@@ -162,7 +162,7 @@ def test_callbacks_of_a_reader_are_called_as_in_a_collector_until_it_is_closed(
         )
 
 
-def test_without_callbacks_a_reader_has_no_thread_and_with_them_one_which_its_end_ends(scene: Scene) -> None:
+def test_a_reader_has_a_thread_only_where_it_has_callbacks_and_until_it_is_closed(scene: Scene) -> None:
     before = set(threading.enumerate())
     with managed(scene.config, scene.symbols) as reader:
         assert list(reader.closed(intervals=["1h"], timeout=0.1)) == []
@@ -242,7 +242,7 @@ def test_loops_on_other_threads_end_with_the_reader_without_an_error(scene: Scen
         assert failures == []
 
 
-def test_a_child_of_a_fork_has_none_of_its_parent_s_callbacks(scene: Scene) -> None:
+def test_a_forked_child_has_none_of_its_parents_callbacks(scene: Scene) -> None:
     with managed(scene.config, scene.symbols) as reader:
         until(lambda: quality_or_none(reader, scene.symbols[0]))
         handle = reader.on_state(lambda *change: None)
@@ -280,7 +280,7 @@ def test_no_candle_is_lost_or_doubled_when_the_leader_is_killed_at_the_turn(valk
         seen = reader.status().shared
         assert seen is not None
         assert (seen.role, seen.epoch, seen.leader) == ("reader", led.epoch, led.leader)
-        # It may have been live all the time: the successor leads as soon as the lease has run out.
+        # It may have been live throughout: the successor leads as soon as the lease has run out.
         until(lambda: not states or states[-1][1] is Overall.LIVE)
         consumers.check(opened, symbols)
         assert [old for old, *_ in states[1:]] == [new for _, new, *_ in states[:-1]]
@@ -334,16 +334,16 @@ def test_a_shard_without_a_leader_costs_the_others_no_event(valkey: StoreServer)
                 consumers.check(opened, symbols)
 
 
-def test_who_has_started_knows_which_contracts_there_are(valkey: StoreServer) -> None:
+def test_a_reader_that_has_started_knows_which_contracts_exist(valkey: StoreServer) -> None:
     with SimulatedExchange(2, seed=5) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector"):
             for _ in range(3):
                 with managed(config, symbols) as reader:
-                    assert reader._life.store.listings.get() is not None  # or else a delisting by now is no news
+                    assert reader._life.store.listings.get() is not None  # otherwise a delisting by now is not news
 
 
-def test_a_delisting_while_nobody_leads_is_found_with_the_successor(valkey: StoreServer) -> None:
+def test_a_delisting_while_nobody_leads_is_reported_once_a_successor_leads(valkey: StoreServer) -> None:
     with SimulatedExchange(4, seed=5) as exchange:
         config, symbols = config_of(exchange, valkey.url), list(exchange.symbols)
         with managed(config, symbols, role="collector") as first, managed(config, symbols) as reader:

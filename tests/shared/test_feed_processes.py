@@ -1,4 +1,4 @@
-"""Collectors, readers and stores that die in front of each other: real processes, never one stale value."""
+"""Collectors, readers and stores that die while the others run: real processes, and never a stale value."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ stream, and what the truth takes to be looked up."""
 def collector(
     exchange: SimulatedExchange, url: str, *more: str, line: str = "following"
 ) -> Iterator[subprocess.Popen[str]]:
-    """Run a collector in a process of its own until the end of the block; begin once it has shown a line."""
+    """Run a collector in a process of its own until the end of the block, which begins once it has printed a line."""
     command = ("-m", "ats_sync", "collect", "--shared", url, "--intervals", "1m", "--symbols")
     with start(*command, ",".join(exchange.symbols), *more, env=exchange.environment()) as process:
         until_line(process, line)
@@ -42,7 +42,7 @@ def collector(
 
 
 def show(text: str) -> None:
-    """Leave a figure in the output of the tests."""
+    """Print a figure in the output of the tests."""
     sys.stdout.write(f"{text}\n")
 
 
@@ -71,7 +71,7 @@ class Watcher(threading.Thread):
                 trades = self._reader.get_agg_trades(symbol, 50)
                 rows = self._reader.rest_shaped.klines(symbol, "1m", 5)
                 book = self._reader.get_orderbook(symbol)
-            except DataError:  # what others have used of the minute may leave nothing
+            except DataError:  # others may have used up the minute
                 self.raised += 1
                 self.last_request = time.monotonic()
                 continue
@@ -95,7 +95,7 @@ class Watcher(threading.Thread):
 
 @contextmanager
 def watched(exchange: SimulatedExchange, url: str) -> Iterator[Watcher]:
-    """A reader that is watched until the end of the block: nothing it returned was stale."""
+    """Watch a reader until the end of the block, and assert that nothing it returned was stale."""
     with managed(config_of(exchange, url), exchange.symbols) as reader:
         served(reader, lambda dm: dm.get_agg_trades(exchange.symbols[0], 50))
         watcher = Watcher(exchange, reader)
@@ -184,9 +184,11 @@ def test_the_child_of_a_running_collector_is_a_reader(exchange: SimulatedExchang
     )
 
 
-def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
-    """One leader is started in a store, reads of a script and its child cost no request; the store is paused, and comes
-    back empty; the leader hands over, is stopped, goes on, and its successor is killed."""
+def test_a_reader_never_reads_stale_data_while_collectors_succeed_each_other(
+    exchange: SimulatedExchange, valkey: StoreServer
+) -> None:
+    """A leader starts in a store, and reads of a script and its child cost no request; the store is paused, and comes
+    back empty; the leader hands over, is stopped, and goes on, and its successor is killed."""
     store = SharedStore(valkey.url)
     lease = Lease(store, "", name="collector")
     environment = {**exchange.environment(), "ATS_SYNC_SHARED": valkey.url}
@@ -235,7 +237,7 @@ def test_collectors_succeed_each_other_in_front_of_a_reader(exchange: SimulatedE
 # --- the command --------------------------------------------------------------------------------------
 
 
-def test_a_cold_standby_is_seen_and_outlives_a_store_that_is_started_again(
+def test_a_cold_standby_is_shown_and_outlives_a_restart_of_the_store(
     exchange: SimulatedExchange, valkey: StoreServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = SharedStore(valkey.url)
@@ -281,7 +283,7 @@ def test_the_command_starts_a_store_of_its_own_and_ends_with_it(capsys: pytest.C
             assert main(["shared-status", url]) == 0
             out, err = capsys.readouterr()
             assert err == ""
-            return "epoch" in out and "age" in out  # of a leader that has just begun there is no age
+            return "epoch" in out and "age" in out  # a leader that has just begun has no age
 
         until(shows_all)
         began = time.monotonic()
@@ -300,7 +302,9 @@ def test_the_command_starts_a_store_of_its_own_and_ends_with_it(capsys: pytest.C
         (["--flush", "5"], "flush"),
     ],
 )
-def test_wrong_input_is_one_sentence(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_input_is_answered_in_one_sentence(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["collect", "--symbols", "BTCUSDT", *arguments]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)

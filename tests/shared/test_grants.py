@@ -34,7 +34,7 @@ KLINES = "/fapi/v1/klines"
 
 @pytest.fixture
 def ex(exchange: SimulatedExchange) -> Iterator[SimulatedExchange]:
-    # Five seconds into a minute in which nothing was requested yet.
+    # Five seconds into a minute in which nothing has been requested yet.
     exchange.jump_clock(65_000 - exchange.now() % 60_000)
     yield exchange
     exchange.clear_faults()
@@ -122,7 +122,7 @@ def test_together_they_stay_inside_the_share(desk: Desk) -> None:
 def test_the_exchanges_own_count_corrects_it(desk: Desk) -> None:
     manager = desk.manager()
     desk.ex.spend_weight(700)
-    # (An answer of which it is not sure in which minute it was counted corrects nothing.)
+    # (An answer that may have been counted in either of two minutes corrects nothing.)
     until(lambda: read(manager) and desk.look().foreign >= 700)
 
 
@@ -144,7 +144,7 @@ def test_after_a_429_nobody_sends_anything(desk: Desk) -> None:
 def test_an_account_that_was_lost_lets_one_request_after_the_other_pass_until_an_answer_says_what_was_used(
     desk: Desk,
 ) -> None:
-    """Who used the minute up may be gone: what all the others would send at once would come on top."""
+    """The process that used up the minute may be gone, and what all the others would send at once would come on top."""
     managers = [desk.manager(shim_timeout=30.0) for _ in range(4)]
     for manager in managers:
         read(manager)
@@ -187,10 +187,10 @@ def test_without_the_store_each_goes_on_with_its_fraction(desk: Desk, caplog: py
     assert desk.look().used >= 11
 
 
-def test_without_the_store_all_that_were_seen_lately_together_stay_inside_the_share(desk: Desk) -> None:
+def test_without_the_store_all_processes_seen_lately_stay_inside_the_share_together(desk: Desk) -> None:
     count, share, earlier = 12, 0.8 * 480, len(weighed(desk.ex))
     managers = [desk.manager(futures_weight_limit=480, read_timeout=0.5, shim_timeout=0.5) for _ in range(count)]
-    for manager in [*managers, *managers]:  # those that come first learn of the others
+    for manager in [*managers, *managers]:  # the first ones learn of the others
         read(manager)
     before = desk.requests()
     desk.server.kill()
@@ -204,7 +204,7 @@ def test_without_the_store_all_that_were_seen_lately_together_stay_inside_the_sh
     assert share * 0.9 < sum(each.weight for each in weighed(desk.ex)[earlier:]) <= share
 
 
-def test_who_only_reads_from_the_store_counts_as_one_of_those_that_would_go_on_without_it(desk: Desk) -> None:
+def test_a_reader_counts_among_the_processes_that_would_go_on_without_the_store(desk: Desk) -> None:
     first, second = desk.manager(), desk.manager()
     read(first)
     second._life.grants.show()
@@ -217,7 +217,7 @@ def test_who_only_reads_from_the_store_counts_as_one_of_those_that_would_go_on_w
     assert first._life.grants.fraction() == pytest.approx(1 / 11)
 
 
-def test_each_manager_says_that_it_goes_alone_whatever_another_has_said(
+def test_each_manager_logs_that_it_goes_on_alone_whatever_another_has_logged(
     desk: Desk, caplog: pytest.LogCaptureFixture
 ) -> None:
     desk.server.kill()
@@ -251,7 +251,7 @@ def test_a_forked_child_is_counted_too(desk: Desk) -> None:
     assert desk.look()[:2] == (3, 0)
 
 
-def test_a_store_that_will_not_do_is_refused_at_the_start(desk: Desk) -> None:
+def test_a_store_that_cannot_be_used_is_refused_at_the_start(desk: Desk) -> None:
     desk.store.run(lambda redis: redis.hset(FORMATS_KEY, "2", time_ms(desk.store)))
     with pytest.raises(ConfigError, match="format 2"):
         desk.manager().start()
@@ -305,7 +305,7 @@ class Clients:
         self._answers = [os.fdopen(end) for end, _ in answers]
 
     def read(self) -> list[str]:
-        """Let each read once, one after the other; return how it went."""
+        """Have each process read once, one after the other; return how that went."""
         found = []
         for lines, answers in zip(self._lines, self._answers, strict=True):
             lines.write("\n")
@@ -332,7 +332,7 @@ def test_processes_with_feeds_of_their_own_share_one_budget_and_one_ban(valkey: 
         ours = [ex.symbols[number::count] for number in range(count)]
         clients = Clients(ex, valkey, ours)
         try:
-            # Nothing is left but what is kept for reads, and the minute turns.
+            # Nothing is left but what is kept for reads, until a new minute begins.
             started = ex.now()
             until(lambda: sum(each.weight for each in weighed(ex)) > SHARE * 0.8)
             until(lambda: ex.now() // 60_000 > started // 60_000)
@@ -359,5 +359,5 @@ def test_processes_with_feeds_of_their_own_share_one_budget_and_one_ban(valkey: 
 
 
 def weighed(ex: SimulatedExchange) -> list[Any]:
-    """Return the requests that weigh in the futures' minute."""
+    """Return the requests that count in the futures' minute."""
     return [each for each in ex.request_log() if each.host == "fapi" and each.weight]

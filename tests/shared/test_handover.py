@@ -1,4 +1,4 @@
-"""The lease passes from one collector to the next in front of a reader, which finds a leader all the time."""
+"""The lease passes from one collector to the next while a reader reads, which finds a leader at all times."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Scene:
             served(self.reader, lambda dm, symbol=symbol: dm.get_orderbook(symbol))  # type: ignore[misc]
 
     def collector(self, **changes: Any) -> DataManager:
-        """Start one more; return when it would be noticed by a leader that leaves."""
+        """Start one more; return once a leader that leaves would notice it."""
         manager = self._stack.enter_context(managed(self._config, self._symbols, role="collector", **changes))
         until(lambda: manager.status().ready("trades") == (SYMBOLS, SYMBOLS))
         until(lambda: self.leads(manager) or manager._life._feed._able)  # type: ignore[attr-defined]
@@ -69,13 +69,13 @@ class Scene:
         return manager._life.shared_status().role == "leader"  # type: ignore[attr-defined, no-any-return]
 
     def unread(self) -> set[bytes]:
-        """Return the lives that no reader knows, as they are in the store."""
+        """Return the lives in the store that no reader knows."""
         keys: list[bytes] = self.store.run(lambda redis: redis.keys(f"{WHOLE.feed_key}:unread-*"))
         return {key.rpartition(b":")[0] for key in keys}
 
     @contextmanager
     def watched(self) -> Iterator[list[str]]:
-        """Read all the time until the end of the block; yield why reads have found no feed."""
+        """Read continuously until the end of the block; yield the reasons why reads have found no feed."""
         stop, why, replica = threading.Event(), [], self.reader._life.store
         reads = [0]
 
@@ -116,7 +116,7 @@ def test_a_leader_that_is_closed_leaves_when_its_successor_has_written_everythin
     assert scene.unread() == set()
 
 
-def test_who_takes_over_has_written_everything_before(scene: Scene) -> None:
+def test_a_collector_that_takes_over_has_written_everything_before(scene: Scene) -> None:
     before = scene.epoch()
     with scene.watched() as why:
         second = scene.collector(take_over=True)
@@ -127,7 +127,7 @@ def test_who_takes_over_has_written_everything_before(scene: Scene) -> None:
     assert scene.unread() == set()
 
 
-def test_what_only_readers_want_is_followed_by_those_that_stand_by(scene: Scene) -> None:
+def test_standbys_follow_what_only_readers_want(scene: Scene) -> None:
     symbol = scene.reader.symbols[0]
     second = scene.collector()
     served(scene.reader, lambda dm: dm.get_klines(symbol, "15m", 20))
@@ -138,14 +138,14 @@ def test_what_only_readers_want_is_followed_by_those_that_stand_by(scene: Scene)
     assert scene.leads(scene.leader)
 
 
-def test_a_leader_without_a_successor_is_closed_at_once(scene: Scene) -> None:
+def test_a_leader_without_a_successor_closes_at_once(scene: Scene) -> None:
     began = time.monotonic()
     scene.leader.close()
     assert time.monotonic() - began < 30.0  # of the 60 s that it may take
     assert scene.epoch() == 0
 
 
-def test_of_two_that_stand_by_one_prepares(scene: Scene) -> None:
+def test_one_of_two_standbys_prepares(scene: Scene) -> None:
     both = [scene.collector(), scene.collector()]
     most, stop = [0], threading.Event()
 
@@ -175,7 +175,7 @@ def test_what_is_prepared_and_not_needed_is_removed(scene: Scene) -> None:
     assert scene.leads(scene.leader)
 
 
-def test_what_a_process_that_has_died_had_prepared_expires(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_process_had_prepared_before_it_died_expires(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publish, "UNREAD_KEPT", 1)
     second = scene.collector()
     second._life._keeper.should_prepare = lambda: True  # type: ignore[attr-defined]
@@ -202,7 +202,7 @@ def test_what_was_lost_of_a_prepared_life_is_written_again(scene: Scene, lost: s
         served(scene.reader, lambda dm, symbol=symbol: dm.rest_shaped.klines(symbol, "1m", 50))  # type: ignore[misc]
 
 
-def test_a_store_without_memory_for_two_lives_has_one_after_the_other(scene: Scene) -> None:
+def test_a_store_without_memory_for_two_lives_has_them_one_after_the_other(scene: Scene) -> None:
     second = scene.collector()
     life = scene.store.run(lambda redis: redis.hget(WHOLE.feed_key, "life"))
     sizes = [

@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 # --- the scripts ---------------------------------------------------------------------------------------
 
 
-def test_one_has_it_and_the_others_learn_who(store: SharedStore) -> None:
+def test_one_process_has_the_lease_and_the_others_learn_which(store: SharedStore) -> None:
     first, second = Lease(store, "1", label="host:1"), Lease(store, "2", label="host:2")
     mine, epoch, generation, *_ = first.acquire(0)
     assert mine
@@ -50,7 +50,7 @@ def test_one_has_it_and_the_others_learn_who(store: SharedStore) -> None:
     assert then.epoch > epoch
 
 
-def test_a_lease_that_ran_out_is_gone_even_if_nobody_took_it(store: SharedStore) -> None:
+def test_a_lease_that_ran_out_is_lost_even_if_nobody_took_it(store: SharedStore) -> None:
     lease = Lease(store, "1")
     epoch = lease.acquire(0, ttl=0.05).epoch
     until(lambda: lease.view().left == 0)
@@ -71,7 +71,7 @@ def test_only_the_epoch_that_leads_writes(store: SharedStore) -> None:
     assert store.run(lambda redis: redis.get("a")) == b"\x00\xff"
     with pytest.raises(SharedStoreUnavailable):
         lease.write(epoch, [("SET", "d", 1), ("NONSENSE",)])
-    # Thousands of values in one step.
+    # One step writes thousands of values.
     many = ["MSET", *(f"key {number}" for number in range(3_000))]
     assert lease.write(epoch, [many, many]) == [b"OK", b"OK"]
 
@@ -122,7 +122,7 @@ def test_a_store_that_lost_its_data_is_noticed_at_the_next_write(server: StoreSe
     store.close()
 
 
-def test_a_released_lease_waits_for_who_requested_it(store: SharedStore) -> None:
+def test_a_released_lease_waits_for_the_process_that_requested_it(store: SharedStore) -> None:
     first, second, third = (Lease(store, name) for name in "123")
     epoch = first.acquire(0).epoch
     assert not second.acquire(0, take_over=True).mine
@@ -134,7 +134,7 @@ def test_a_released_lease_waits_for_who_requested_it(store: SharedStore) -> None
     assert not third.acquire(0).mine
 
 
-def test_who_leaves_learns_whether_another_one_is_able_which_learns_that_it_leaves(store: SharedStore) -> None:
+def test_a_leader_that_leaves_and_a_standby_that_is_able_learn_of_each_other(store: SharedStore) -> None:
     first, second = Lease(store, "1"), Lease(store, "2")
     epoch = first.acquire(0).epoch
     assert not first.renew(epoch, leaving=True).able
@@ -142,11 +142,11 @@ def test_who_leaves_learns_whether_another_one_is_able_which_learns_that_it_leav
     assert not first.renew(epoch).able
     assert second.acquire(0, able=True).leaving
     assert first.renew(epoch) == (True, False, True)
-    until(lambda: not first.renew(epoch).able)  # it has not been there for a while
+    until(lambda: not first.renew(epoch).able)  # it has not been seen for a while
     first.release(epoch)
     then = second.acquire(epoch)
     assert then.mine
-    # Nor does who leads now leave, whoever did.
+    # The process that leads now does not leave, though another one did.
     assert first.acquire(then.epoch) == (False, then.epoch, then.generation, False, pytest.approx(TTL, abs=1.0))
 
 
@@ -162,7 +162,7 @@ def test_one_process_at_a_time_prepares_to_lead(store: SharedStore, monkeypatch:
     assert store.run(lambda redis: redis.get(key)) == b"3"
 
 
-def test_nobody_else_prepares_while_who_has_prepared_begins_to_lead(
+def test_nobody_else_prepares_while_the_one_that_has_prepared_begins_to_lead(
     store: SharedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Lease(store, "1"), Lease(store, "2")
@@ -173,7 +173,7 @@ def test_nobody_else_prepares_while_who_has_prepared_begins_to_lead(
     until(lambda: second.prepare([]) == [])
 
 
-def test_after_a_clock_was_set_back_nobody_waits_for_who_had_prepared(store: SharedStore) -> None:
+def test_after_a_clock_was_set_back_nobody_waits_for_the_one_that_had_prepared(store: SharedStore) -> None:
     first, second = Lease(store, "1"), Lease(store, "2")
     epoch = first.acquire(0, ttl=60.0).epoch
     later = str(epoch + 3_600_000_000)
@@ -182,7 +182,9 @@ def test_after_a_clock_was_set_back_nobody_waits_for_who_had_prepared(store: Sha
     assert second.acquire(0).mine
 
 
-def test_a_lease_that_ran_out_waits_for_who_has_prepared(store: SharedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lease_that_ran_out_waits_for_the_one_that_has_prepared(
+    store: SharedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first, second, third = (Lease(store, name) for name in "123")
     for reserved in (60.0, 0.0):
         monkeypatch.setattr(lease, "RESERVED", reserved)
@@ -244,19 +246,19 @@ def test_closing_hands_over(pair: tuple[Seen, Seen]) -> None:
     assert second.epochs > first.epochs
 
 
-def test_the_second_one_may_ask_for_it(pair: tuple[Seen, Seen]) -> None:
+def test_the_second_one_may_request_the_lease(pair: tuple[Seen, Seen]) -> None:
     first, second = pair
     second.keeper.take_over()
     until(lambda: second.keeper.epoch())
     assert first.keeper.epoch() is None
     assert first.last_words == 1
     assert first.roles == [Role.LEADER, Role.STANDBY]
-    # It does not ask for it again.
+    # It does not request it again.
     until(lambda: second.keeper.lease.view().standbys == ("first",))
     assert second.epochs == [second.keeper.epoch()]
 
 
-def test_who_leaves_leads_until_another_one_is_prepared(valkey: StoreServer) -> None:
+def test_a_leader_that_leaves_leads_until_another_one_is_prepared(valkey: StoreServer) -> None:
     store = SharedStore(valkey.url)
     first, second = Seen(store, "first", prepares=True), Seen(store, "second", prepares=True)
     first.keeper.start()
@@ -283,7 +285,7 @@ def test_who_leaves_leads_until_another_one_is_prepared(valkey: StoreServer) -> 
     store.close()
 
 
-def test_who_stands_by_prepares_where_the_leader_seems_to_be_gone(valkey: StoreServer) -> None:
+def test_a_standby_prepares_where_the_leader_seems_to_be_gone(valkey: StoreServer) -> None:
     store = SharedStore(valkey.url)
     other, seen = Lease(store, "other"), Seen(store, "first", prepares=True)
     epoch = other.acquire(0, ttl=TTL).epoch

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from ats_sync.shared.lease_state import ASK_EVERY, RENEW_EVERY, TTL, LeaseState, Role
 
 
-def test_it_stands_by_and_asks_often() -> None:
+def test_it_stands_by_and_requests_the_lease_often() -> None:
     lease = LeaseState()
     assert (lease.look(0.0), lease.due()) == (Role.STANDBY, 0.0)
     lease.refused(7, 10.0)
@@ -16,7 +16,7 @@ def test_it_stands_by_and_asks_often() -> None:
     assert (lease.role, lease.due()) == (Role.STANDBY, 11.0 + ASK_EVERY)
 
 
-def test_it_leads_from_when_it_requested_and_not_longer_than_the_lease() -> None:
+def test_it_leads_from_the_time_of_its_request_and_no_longer_than_the_lease() -> None:
     lease = LeaseState()
     lease.acquired(5, sent=10.0)
     assert (lease.look(10.3), lease.epoch, lease.due()) == (Role.LEADER, 5, 10.0 + RENEW_EVERY)
@@ -51,7 +51,7 @@ def test_a_lease_that_is_denied_is_requested_again_at_once() -> None:
     assert (lease.role, lease.epoch) == (Role.STANDBY, 9)
 
 
-def test_who_hands_it_over_leaves_time_for_others() -> None:
+def test_a_process_that_hands_the_lease_over_leaves_time_for_others() -> None:
     lease = LeaseState()
     lease.acquired(5, sent=0.0)
     lease.released(1.0, 1.0)
@@ -69,7 +69,7 @@ lags = st.floats(0.0, 3.0)
 
 @given(st.lists(st.tuples(st.integers(0, 2), lags, lags, st.booleans()), max_size=60))
 def test_no_two_lead_at_once_however_slow_the_store(steps: list[tuple[int, float, float, bool]]) -> None:
-    """Three processes, one store, requests and answers that take any time, answers that are lost."""
+    """Three processes and one store; requests and answers take any time, and some answers are lost."""
     processes = [LeaseState() for _ in range(3)]
     holder, ends, epoch, now = -1, 0.0, 0, 0.0
     epochs: list[int] = []

@@ -8,7 +8,7 @@ from ats_sync.shared.liquidations import LiquidationReplica
 from ats_sync.store.values import EVERYBODY
 
 
-def test_those_that_are_read_are_brought_first() -> None:
+def test_liquidations_that_are_read_are_fetched_first() -> None:
     brought: list[Key] = []
     replica = LiquidationReplica(10, brought.append)
     assert replica.read("BTCUSDT", 5) == replica.read(None, 5) == []
@@ -16,6 +16,6 @@ def test_those_that_are_read_are_brought_first() -> None:
 
 
 @pytest.mark.parametrize("why", ["nobody leads", ""], ids=["", "another thread has just found a leader"])
-def test_where_they_cannot_be_brought_none_are_passed_off_as_all(why: str) -> None:
+def test_liquidations_that_cannot_be_fetched_are_not_passed_off_as_complete(why: str) -> None:
     with pytest.raises(DataUnavailableError, match=f"alone, and {why}"):
         LiquidationReplica(10, lambda key: why).read(None, 5)

@@ -1,4 +1,4 @@
-"""What readers are notified of, in a stream of a real server."""
+"""What readers are notified of through a stream of a real server."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_each_notice_is_read_once_by_each_reader(store: SharedStore) -> None:
     assert first.wait(1.0) == second.wait(1.0) == {ETH}
 
 
-def test_where_all_may_have_news_that_is_said(store: SharedStore) -> None:
+def test_it_says_so_where_all_series_may_have_news(store: SharedStore) -> None:
     notices = Notices(store)
     send(store, field_of(BTC))
     send(store, EVERYTHING)
     assert notices.wait(1.0) is None
     assert notices.wait(0.001) == set()
     send(store, field_of(BTC), times=AT_ONCE)
-    assert notices.wait(1.0) is None, "there may be more than one answer holds"
+    assert notices.wait(1.0) is None, "there may be more notices than one answer contains"
     store.run(lambda redis: redis.xadd(NOTICES_KEY, {"another": "form"}))
     assert notices.wait(1.0) is None
 

@@ -83,7 +83,7 @@ def test_the_state_is_looked_at_soon_where_a_connection_has_changed_or_it_was_no
     assert collector.flush(0.2) == "live"
 
 
-def test_who_is_to_take_over_does_so_once_when_every_series_is_fresh() -> None:
+def test_a_publisher_that_is_to_take_over_does_so_once_when_every_series_is_fresh() -> None:
     fresh: list[bool] = []
     collector = Collector(complete=lambda: bool(fresh), take_over=True)
     collector.state = Condition("starting", "")

@@ -14,7 +14,7 @@ def known(life: bytes = b"one", parts: bytes = b"1-2") -> Known:
     return Known(life, b"head", parts, {1: b"a", 2: b"b"}, 0, KlineSeries("BTCUSDT", "1m", 10), 99.0)
 
 
-def test_an_answer_has_the_time_the_feed_and_of_each_series_its_head_and_new_parts() -> None:
+def test_an_answer_has_the_time_the_feed_and_the_head_and_new_parts_of_each_series() -> None:
     pulled = Pulled.of([*TIME, b"one", feed_text(FEED), b"[]", b"head", [b"c"], None, []])
     assert pulled == Pulled(100.25, b"one", feed_text(FEED), b"[]", [b"head", None], [[b"c"], []])
 

@@ -1,4 +1,4 @@
-"""Symbols shared out over several leaders, which readers find without knowing."""
+"""Symbols divided among several leaders, which readers find by themselves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_every_symbol_is_in_one_part_and_the_parts_are_alike(count: int) -> None
     assert min(parts.values()) > 0.85 * len(SYMBOLS) / count
 
 
-def test_one_part_more_takes_symbols_from_all_and_moves_no_other() -> None:
+def test_one_more_part_takes_symbols_from_all_and_moves_no_others() -> None:
     moved = [
         (before, after)
         for symbol in SYMBOLS
@@ -38,7 +38,7 @@ def test_one_part_more_takes_symbols_from_all_and_moves_no_other() -> None:
     assert {before for before, _ in moved} == {1, 2, 3}
 
 
-def test_all_kinds_of_a_symbol_are_together_and_what_is_of_all_symbols_is_in_the_first() -> None:
+def test_all_kinds_of_a_symbol_are_together_and_what_concerns_all_symbols_is_in_the_first() -> None:
     symbol = next(each for each in SYMBOLS if Shard(2, 3).has_symbol(each))
     assert {home(Key(kind, symbol), 3) for kind in (Kind.KLINES, Kind.TRADES, Kind.BOOK)} == {2}
     assert {home(Key(kind, symbol), 3) for kind in (Kind.MARK, Kind.QUOTES, Kind.TICKERS)} == {1}
@@ -46,7 +46,7 @@ def test_all_kinds_of_a_symbol_are_together_and_what_is_of_all_symbols_is_in_the
 
 
 @pytest.mark.parametrize("wrong", ["", "2", "0/2", "3/2", "a/b", "1/0", "01/2", "1/2/3", 2])
-def test_a_part_that_is_none_is_refused(wrong: str) -> None:
+def test_an_impossible_part_is_refused(wrong: str) -> None:
     with pytest.raises(ConfigError, match="shard"):
         Config(shard=wrong)
 
@@ -56,7 +56,7 @@ def test_the_command_refuses_it_in_one_sentence(valkey: StoreServer, capsys: pyt
     assert "shard" in capsys.readouterr().err
 
 
-def test_two_collectors_share_the_symbols_and_a_reader_knows_nothing_of_it(
+def test_two_collectors_share_the_symbols_and_a_reader_does_not_notice(
     valkey: StoreServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with SimulatedExchange(6, seed=7) as exchange:
@@ -115,7 +115,7 @@ def test_two_collectors_share_the_symbols_and_a_reader_knows_nothing_of_it(
                 assert "nobody; start one with: python -m ats_sync collect --shard 2/2" in capsys.readouterr().out
             with pytest.raises(ConfigError, match="leads shard 1/2"), managed(config, symbols, role="collector"):
                 pass
-        # Where nobody leads any more, the symbols may be shared out in another way.
+        # Where nobody leads any longer, the symbols may be divided differently.
         with managed(config, symbols, role="collector") as only, managed(config, symbols) as reader:
             same(reader, only, lambda dm: dm.rest_shaped.klines(symbols[0], "1m", 50))
         store.close()

@@ -1,4 +1,4 @@
-"""What a reader requests of each shard, and what it says of those that nobody leads."""
+"""What a reader requests from each shard, and what it says about those that nobody leads."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def known(life: bytes = b"one", parts: bytes = b"1-2") -> Known:
     return Known(life, b"head", parts, {1: b"a", 2: b"b"}, 0, KlineSeries("BTCUSDT", "1m", 10), 99.0)
 
 
-def test_of_each_series_is_said_which_parts_are_here_and_none_of_another_life() -> None:
+def test_a_request_names_the_parts_known_of_each_series_and_none_of_another_life() -> None:
     source = Source(Shard())
     source.life = b"one"
     source.known = {BTC: known(), ETH: known(b"other")}
@@ -35,7 +35,7 @@ def test_of_each_series_is_said_which_parts_are_here_and_none_of_another_life() 
     assert source.look([BTC]) == [b"", 0, "1", b"klines|BTCUSDT|1m", b"*"]
 
 
-def test_each_shard_has_keys_and_words_of_its_own() -> None:
+def test_each_shard_has_its_own_keys_and_messages() -> None:
     whole, second = Source(Shard()), Source(Shard(2, 3))
     assert whole.keys[2:] == second.keys[2:]
     assert not set(whole.keys[:2]) & set(second.keys[:2])
@@ -44,7 +44,7 @@ def test_each_shard_has_keys_and_words_of_its_own() -> None:
     assert second.unled().endswith("--shard 2/3")
 
 
-def test_a_text_of_the_feed_is_decoded_once_and_another_one_by_itself() -> None:
+def test_a_text_of_the_feed_is_decoded_once_and_another_one_when_it_comes() -> None:
     source = Source(Shard())
     feed, links = source.decoded(feed_text(FEED))
     assert feed == FEED
@@ -59,7 +59,7 @@ def test_a_text_of_the_feed_is_decoded_once_and_another_one_by_itself() -> None:
             source.decoded(b"{")
 
 
-def test_keys_are_shared_out_as_their_symbols_are_and_few_enough_for_one_script() -> None:
+def test_keys_are_divided_as_their_symbols_are_and_few_enough_for_one_script() -> None:
     sources = Sources()
     keys = [Key(Kind.KLINES, symbol, interval) for symbol in SYMBOLS for interval in ("1m", "1h", "4h", "1d", "15m")]
     whole = sources.all[0]
@@ -71,7 +71,7 @@ def test_keys_are_shared_out_as_their_symbols_are_and_few_enough_for_one_script(
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_the_whole_feed_is_one_script_a_shard_more_only_where_a_shard_has_none_of_the_keys(count: int) -> None:
+def test_the_whole_feed_takes_one_script_per_shard_and_more_only_where_a_shard_has_none_of_the_keys(count: int) -> None:
     sources = Sources()
     sources.share_out(count)
     assert [(source, list(own)) for source, own in sources.batches(())] == [(source, []) for source in sources.all]
@@ -82,7 +82,7 @@ def test_the_whole_feed_is_one_script_a_shard_more_only_where_a_shard_has_none_o
     assert len(sources.batches([BTC])) == 1
 
 
-def test_a_symbol_is_of_one_source() -> None:
+def test_a_symbol_belongs_to_one_source() -> None:
     sources = Sources()
     sources.share_out(3)
     assert {sources.of(symbol).shard.number for symbol in SYMBOLS} == {1, 2, 3}
@@ -109,7 +109,7 @@ def test_it_is_known_who_leads_and_why_nobody_does() -> None:
     assert sources.unled() == "the store is away"
 
 
-def test_of_a_feed_of_another_exchange_the_first_base_url_that_differs_is_named() -> None:
+def test_the_first_base_url_that_differs_is_named_for_a_feed_of_another_exchange() -> None:
     source = Source(shards(1)[0])
     own = exchange_text(("https://a", "https://b"))
     said = source.foreign(exchange_text(("https://a", "https://c")), own)

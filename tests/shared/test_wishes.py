@@ -14,7 +14,7 @@ from ats_sync.shared.wishes import KEPT, LOOK_EVERY, MOST, MOST_ROWS, WISHED_EVE
 BTC, ETH = Key(Kind.KLINES, "BTCUSDT", "1m"), Key(Kind.KLINES, "ETHUSDT", "1m")
 
 
-def test_a_wish_is_said_again_after_a_while() -> None:
+def test_a_wish_is_written_again_after_a_while() -> None:
     wishes = Wishes()
     assert wishes.due(BTC, 5.0)
     assert not wishes.due(BTC, 5.0 + WISHED_EVERY - 1)
@@ -35,17 +35,17 @@ def test_what_is_followed_is_demanded_until_it_is_forgotten() -> None:
     assert wishes.followed() == [ETH]
 
 
-def test_what_is_forgotten_is_not_said_again_though_the_store_did_not_take_it() -> None:
+def test_what_is_forgotten_is_not_written_again_though_the_store_did_not_take_it() -> None:
     wishes = Wishes()
     wishes.failed(wishes.follow([BTC, ETH], 5.0))
     wishes.forget({"BTCUSDT"})
     assert wishes.take_failed() == [ETH]
 
 
-def test_what_the_store_did_not_take_is_said_again_once() -> None:
+def test_what_the_store_did_not_take_is_written_again_once() -> None:
     wishes = Wishes()
     wishes.failed(wishes.follow([BTC, ETH], 5.0))
-    assert wishes.due(ETH, 6.0), "a read has said it meanwhile"
+    assert wishes.due(ETH, 6.0), "a read has written it meanwhile"
     assert wishes.take_failed() == [BTC]
     assert wishes.take_failed() == []
 
@@ -78,14 +78,14 @@ class Readers:
         return int(self.store.run(lambda redis: redis.zcard(WISHES_KEY)))
 
 
-def test_what_can_be_followed_of_what_readers_wish_for_is(store: SharedStore) -> None:
+def test_wishes_that_can_be_followed_are_followed(store: SharedStore) -> None:
     readers = Readers(store)
     readers.wish(b"nonsense", b"klines|BTC/USDT|1m|5", b"mark|BTCUSDT||1", wish_of(ETH, 2), wish_of(BTC, 999_999))
     readers.list.follow_due(5.0)
     assert sorted(readers.followed) == [(BTC, MOST_ROWS), (ETH, 2)]
 
 
-def test_wishes_are_looked_at_when_that_is_due_and_older_ones_not_again(store: SharedStore) -> None:
+def test_wishes_are_read_when_due_and_older_ones_only_once(store: SharedStore) -> None:
     readers = Readers(store)
     readers.wish(wish_of(BTC, 7), ago=30.0)
     readers.list.follow_due(5.0)
@@ -108,7 +108,7 @@ def test_wishes_that_nobody_renews_are_removed(store: SharedStore) -> None:
     assert readers.left() == 1
 
 
-def test_no_more_wishes_than_anybody_reads_stay(store: SharedStore) -> None:
+def test_only_as_many_wishes_are_kept_as_anybody_reads(store: SharedStore) -> None:
     readers = Readers(store)
     readers.wish(*(wish_of(BTC, rows) for rows in range(MOST + 5)))
     readers.list.follow_due(5.0)

@@ -1,4 +1,4 @@
-"""What a collector has written, as a reader finds it."""
+"""What a collector has written, in the form that a reader finds."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def heads_of(changes: Changes) -> dict[bytes, bytes]:
 
 
 class Written:
-    """What stands in the store after some changes, and a reader that takes it over as it comes. ``find`` returns the
-    copy of a series, or the board that has the entry of a symbol."""
+    """The contents of the store after some changes, and a reader that takes them over as they come. ``find`` returns
+    the copy of a series, or the board that has the entry of a symbol."""
 
     def __init__(self, find: Callable[[Key], Series]) -> None:
         self._find = find
@@ -40,7 +40,7 @@ class Written:
 
     @classmethod
     def of(cls, copy: Series) -> Written:
-        """Have one series only."""
+        """Return a store that has one series only."""
         return cls(lambda key: copy)
 
     def write(self, changes: Changes) -> None:
@@ -53,7 +53,7 @@ class Written:
             del self.parts[field]
 
     def write_all(self, copies: Copies) -> None:
-        """Write until the next look for what is no frame."""
+        """Write until the next look for changes that no frame shows."""
         for _ in range(LOOK_EVERY):
             self.write(copies.changes())
 

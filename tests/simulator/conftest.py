@@ -1,6 +1,6 @@
 """One exchange for the tests of a file that leave it as they found it.
 
-It ends with the file: a market goes on though nobody listens, and one that lived as long as the suite, in each of the
+It ends with the file: a market goes on even if nobody listens, and one that lived as long as the suite, in each of the
 processes that share it, would take as much time as all the tests that use it.
 """
 

@@ -1,4 +1,4 @@
-"""Plain clients and waiting, for tests of the embedded exchange."""
+"""Plain clients and waits, for tests of the embedded exchange."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _never = threading.Event()
 
 
 def until(condition: Callable[[], T], timeout: float = 60.0) -> T:
-    """The first true value of ``condition``; fails the test when none comes in time."""
+    """Return the first true value of ``condition``; fail the test when none comes in time."""
     deadline = time.monotonic() + timeout
     while True:
         value = condition()
@@ -46,7 +46,7 @@ class Rest:
         return self.session.get(base + path, params=params, timeout=timeout)
 
     def code(self, path: str, **params: Any) -> tuple[int, int]:
-        """HTTP status and the error body's code."""
+        """Return the HTTP status and the error body's code."""
         response = self.get(path, **params)
         return response.status_code, response.json()["code"]
 
@@ -80,12 +80,12 @@ class Stream:
         self._ids = 0
 
     def receive(self, timeout: float = 10.0) -> Any:
-        """The next message, decoded; websocket-client's exceptions otherwise."""
+        """Return the next message, decoded; websocket-client's exceptions pass through."""
         self.socket.settimeout(timeout)
         return json.loads(self.socket.recv())
 
     def ask(self, method: str, params: list[str] | None = None, timeout: float = 10.0) -> Any:
-        """Send one request and return its answer; data that comes before it is thrown away."""
+        """Send one request and return its answer; data that comes before it is discarded."""
         self._ids += 1
         question: dict[str, Any] = {"method": method, "id": self._ids}
         if params is not None:
@@ -97,7 +97,7 @@ class Stream:
         assert self.ask("SUBSCRIBE", list(names)) == {"result": None, "id": self._ids}
 
     def wait_for(self, wanted: Callable[[Any], bool], timeout: float = 10.0) -> Any:
-        """The first message that is ``wanted``."""
+        """Return the first message that is ``wanted``."""
         deadline = time.monotonic() + timeout
         while True:
             left = deadline - time.monotonic()
@@ -107,11 +107,11 @@ class Stream:
                 return message
 
     def data(self, stream: str, timeout: float = 10.0) -> Any:
-        """The data of the next message of ``stream``."""
+        """Return the data of the next message of ``stream``."""
         return self.wait_for(lambda message: message.get("stream") == stream, timeout)["data"]
 
     def collect(self, done: Callable[[list[Any]], bool], timeout: float = 10.0) -> list[Any]:
-        """Messages until ``done`` with those so far."""
+        """Return the messages until ``done`` is true of those so far."""
         found: list[Any] = []
         deadline = time.monotonic() + timeout
         while not done(found):
@@ -121,7 +121,7 @@ class Stream:
         return found
 
     def is_closed(self, timeout: float = 10.0) -> str:
-        """Read until the connection ends; how it ended: "close <code>", "eof" or "reset"."""
+        """Read until the connection ends; return how it ended: "close <code>", "eof" or "reset"."""
         deadline = time.monotonic() + timeout
         while True:
             self.socket.settimeout(max(0.01, deadline - time.monotonic()))
@@ -135,7 +135,7 @@ class Stream:
                 return f"close {int.from_bytes(payload[:2], 'big')}"
 
     def is_silent(self, seconds: float) -> bool:
-        """Whether nothing at all arrives for ``seconds``; the connection stays open."""
+        """Return whether nothing at all arrives for ``seconds`` while the connection stays open."""
         self.socket.settimeout(seconds)
         try:
             self.socket.recv_data(control_frame=True)

@@ -14,13 +14,13 @@ def test_midnight_is_the_next_one() -> None:
     assert before_midnight(3, after=NOON) == NOON + DAY // 2 - 3000
 
 
-def test_a_turn_too_near_is_passed_over() -> None:
+def test_a_turn_that_is_too_near_is_skipped() -> None:
     assert before_turn("1m", 3, after=NOON - 2000) == NOON + 57_000
     assert before_turn("1m", 3, after=NOON - 3000) == NOON - 3000 + 60_000
     assert before_turn("1m", 3, after=NOON - 3001) == NOON - 3000
 
 
-def test_weeks_turn_on_monday_and_months_on_the_first() -> None:
+def test_weeks_begin_on_monday_and_months_on_the_first() -> None:
     week = datetime.fromtimestamp((before_turn("1w", 1, after=NOON) + 1000) / 1000, timezone.utc)
     month = datetime.fromtimestamp((before_turn("1M", 1, after=NOON) + 1000) / 1000, timezone.utc)
     assert (week.year, week.month, week.day, week.hour) == (2023, 11, 20, 0)

@@ -1,4 +1,4 @@
-"""Cuts, freezes, refusals and trickles as a plain client meets them (faulty_transport.py and listener.py)."""
+"""Cuts, freezes, refusals and trickles as a plain client sees them (faulty_transport.py and listener.py)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_cuts(either: SimulatedExchange, how: str, seen: str) -> None:
         client.data(TRADE)
         assert either.cut(how=how) == 1  # type: ignore[arg-type]
         if how == "reset":
-            # Origin of the system: Python's TLS sockets report a reset as an end of file.
+            # This comes from the system: Python's TLS sockets report a reset as an end of file.
             sock = client.socket.sock
             assert sock is not None
             until(lambda: sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET)
@@ -63,7 +63,7 @@ def test_half_open_says_nothing_and_stays(either: SimulatedExchange) -> None:
         assert client.is_silent(0.5)
         with stream(either, "/market/stream", TRADE) as other:
             other.data(TRADE)
-        # Not even the client's end of it is answered.
+        # Even the client's close is not answered.
         assert client.socket.sock is not None
         client.socket.sock.shutdown(socket.SHUT_WR)
         until(lambda: either.stats().connections_now == 0)
@@ -98,7 +98,7 @@ def test_a_freeze_loses_nothing(either: SimulatedExchange) -> None:
         until(lambda: client.is_silent(0.4))
         client.socket.ping()
         assert client.is_silent(0.3)
-        # What came between the last message read and the freeze was thrown away by is_silent: ask REST what is next.
+        # What came between the last message read and the freeze was discarded by is_silent, so REST says what is next.
         newest = either.rest("/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1)[0]["a"]
         either.thaw()
         ids = [client.data(TRADE)["a"] for _ in range(10)]
@@ -108,7 +108,7 @@ def test_a_freeze_loses_nothing(either: SimulatedExchange) -> None:
         assert before < ids[0] <= newest
 
 
-def test_a_freeze_ends_by_itself_and_holds_newcomers(ex: SimulatedExchange) -> None:
+def test_a_freeze_ends_by_itself_and_stops_new_connections_too(ex: SimulatedExchange) -> None:
     ex.freeze(0.8, "all")
     with pytest.raises((websocket.WebSocketTimeoutException, TimeoutError)):
         Stream(ex, "/market/stream", timeout=0.2)
@@ -189,7 +189,7 @@ def test_a_trickle_stops_inside_a_record(secure: SimulatedExchange) -> None:
     with stream(secure, "/market/stream", TRADE) as client:
         secure.trickle(30)
         until(lambda: client.is_silent(1.0))
-        # Bytes do arrive, but no whole TLS record in a second: less than a record at 30 bytes a second.
+        # Bytes do arrive, but no whole TLS record in a second, at 30 bytes a second.
         secure.trickle(None)
         client.data(TRADE)
 
@@ -256,7 +256,7 @@ def test_tls_is_verified_and_rest_works_over_it(secure: SimulatedExchange) -> No
         http.session.verify = True
         with pytest.raises(requests.exceptions.SSLError):
             http.get("/fapi/v1/ping")
-    # Garbage instead of a handshake harms nobody else.
+    # Garbage instead of a handshake harms no other client.
     with socket.create_connection(("127.0.0.1", int(secure.fapi_url.rsplit(":", 1)[1]))) as raw:
         raw.sendall(b"GET / HTTP/1.1\r\n\r\n")
         raw.settimeout(5)
@@ -266,7 +266,7 @@ def test_tls_is_verified_and_rest_works_over_it(secure: SimulatedExchange) -> No
         assert http.get("/fapi/v1/ping").status_code == 200
 
 
-def test_a_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
+def test_a_hundred_cuts_leave_nothing_behind(ex: SimulatedExchange) -> None:
     def open_files() -> int:
         return len(os.listdir(f"/proc/{ex.pid}/fd"))
 
@@ -285,7 +285,7 @@ def test_a_hundred_cuts_leave_nothing(ex: SimulatedExchange) -> None:
     until(lambda: open_files() <= before)
 
 
-def test_one_connection_lags_for_good_and_those_made_later_do_not(either: SimulatedExchange) -> None:
+def test_one_connection_keeps_lagging_and_later_ones_do_not(either: SimulatedExchange) -> None:
     def age(frame: dict[str, object]) -> float:
         return either.now() - int(str(frame["E"]))
 
@@ -301,6 +301,6 @@ def test_one_connection_lags_for_good_and_those_made_later_do_not(either: Simula
 
 
 @pytest.mark.parametrize("seconds", [0.0, -1.0, 601.0])
-def test_a_lag_that_cannot_be_is_refused(shared: SimulatedExchange, seconds: float) -> None:
+def test_an_impossible_lag_is_refused(shared: SimulatedExchange, seconds: float) -> None:
     with pytest.raises(ValueError, match="seconds must be"):
         shared.lag(seconds)

@@ -22,7 +22,7 @@ from .plain import stream, until
 def curl(
     ex: SimulatedExchange, name: str = "", body: bytes | None = None, *, token: str | None = None, method: str = ""
 ) -> tuple[int, Any]:
-    """What ``curl -H "Authorization: Bearer $TOKEN" [-d BODY] $CONTROL/NAME`` gets: status and JSON."""
+    """Return what ``curl -H "Authorization: Bearer $TOKEN" [-d BODY] $CONTROL/NAME`` gets: status and JSON."""
     request = urllib.request.Request(
         ex.control_url + (f"/{name}" if name else ""),
         data=body,
@@ -91,7 +91,7 @@ def test_the_list_names_every_control_with_its_arguments(ex: SimulatedExchange) 
         ("_answered", b"{}", 404, "NotFound", "no such control"),
     ],
 )
-def test_a_mistake_is_said_in_words(
+def test_a_mistake_is_explained_in_words(
     ex: SimulatedExchange, name: str, body: bytes, status: int, kind: str, words: str
 ) -> None:
     given, answer = curl(ex, name, body)
@@ -144,7 +144,7 @@ def test_faults_of_the_ports_do_not_touch_it(ex: SimulatedExchange) -> None:
     assert ex.stats().faults_active == []
 
 
-def test_any_text_survives_the_way(ex: SimulatedExchange) -> None:
+def test_any_text_arrives_unchanged(ex: SimulatedExchange) -> None:
     name = '币安人生usdt@depth"\\\n\x00 \ud83d'
     ex.refuse_stream(name, "silence")
     assert f"refused {name}" in ex.stats().faults_active
@@ -152,7 +152,7 @@ def test_any_text_survives_the_way(ex: SimulatedExchange) -> None:
     assert ex.stats().faults_active == []
 
 
-def test_a_long_answer_comes_whole(ex: SimulatedExchange) -> None:
+def test_a_long_answer_arrives_whole(ex: SimulatedExchange) -> None:
     rows = ex.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1m", limit=1500)
     info = ex.rest("/fapi/v1/exchangeInfo")
     assert len(rows) == 1500

@@ -1,4 +1,4 @@
-"""Life and death of an exchange, and what it is told and tells."""
+"""Start and end of an exchange, and what it accepts and reports."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refuses(url: str) -> bool:
 
 @contextmanager
 def python(code: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    """A program that has the library at hand, until the end of the block."""
+    """Run a program that can import the library, until the end of the block."""
     with subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,
@@ -57,7 +57,7 @@ def python(code: str, **options: Any) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_closing_leaves_nothing() -> None:
+def test_closing_leaves_nothing_behind() -> None:
     threads = set(threading.enumerate())
     ex = SimulatedExchange(["BTCUSDT"])
     pid, url = ex.pid, ex.fapi_url
@@ -123,7 +123,7 @@ if __name__ == "__main__":
 """
 
 
-def test_it_dies_with_its_parent() -> None:
+def test_it_ends_with_its_parent() -> None:
     with python(PARENT, stdin=subprocess.PIPE) as parent:
         assert parent.stdout is not None
         pid, authority = parent.stdout.readline().split()
@@ -253,7 +253,7 @@ def test_serving_until_ctrl_c() -> None:
         with requests.Session() as session:
             session.trust_env = False
             assert session.get(exports["BINANCE_FAPI_BASE"] + "/fapi/v1/ping", timeout=5).status_code == 200
-            # What the README shows with curl.
+            # The README shows this with curl.
             session.headers["Authorization"] = f"Bearer {exports['SIMULATOR_TOKEN']}"
             listed = session.get(exports["SIMULATOR_CONTROL"], timeout=5).json()["controls"]
             assert "cut" in [each["name"] for each in listed]

@@ -28,7 +28,7 @@ def newest(client: Rest) -> int:
     return int(response.json()[0]["a"])
 
 
-def test_rest_stands_still_while_the_stream_goes_on(lagging: SimulatedExchange) -> None:
+def test_rest_stands_still_while_the_stream_continues(lagging: SimulatedExchange) -> None:
     with rest(lagging) as client, stream(lagging, "/market/stream", TRADE) as feed:
         lagging.lagging_replica(60)
         first = newest(client)
@@ -37,14 +37,14 @@ def test_rest_stands_still_while_the_stream_goes_on(lagging: SimulatedExchange) 
         assert last > first
         assert newest(client) == first
         assert lagging.rest("/fapi/v1/aggTrades", symbol="BTCUSDT", limit=1)[0]["a"] >= last
-        # The clock is nobody's replica.
+        # The clock is not replicated.
         assert abs(client.get("/fapi/v1/time").json()["serverTime"] - lagging.now()) < 5000
         assert client.code("/fapi/v1/klines", symbol="NOSUCHUSDT", interval="1h") == (400, -1121)
         lagging.lagging_replica(None)
         assert newest(client) >= last
 
 
-def test_it_follows_at_its_distance_and_agrees_with_what_was(lagging: SimulatedExchange) -> None:
+def test_it_follows_at_its_distance_and_agrees_with_the_past(lagging: SimulatedExchange) -> None:
     with rest(lagging) as client:
         lagging.lagging_replica(0.5)
         begun = lagging.now()
@@ -56,7 +56,7 @@ def test_it_follows_at_its_distance_and_agrees_with_what_was(lagging: SimulatedE
         assert truth[:4] == late[-5:-1]
 
 
-def test_changes_reach_it_in_their_time(lagging: SimulatedExchange) -> None:
+def test_changes_reach_it_after_its_lag(lagging: SimulatedExchange) -> None:
     with rest(lagging) as client:
         lagging.lagging_replica(0.4)
         lagging.trade("ETHUSDT", ticks=3, qty=12345)

@@ -34,7 +34,7 @@ def test_over_the_weight_is_429_until_the_minute_ends() -> None:
     assert host.admit(START + MINUTE, 1) is None
 
 
-def test_going_on_after_a_429_is_a_ban() -> None:
+def test_continuing_after_a_429_is_a_ban() -> None:
     host = limits()
     host.spend(START, 100)
     statuses = [host.admit(START + number, 1) for number in range(5)]

@@ -34,7 +34,7 @@ def test_the_good_message_follows_unless_replaced(kind: str) -> None:
     assert malform(kind, KLINE, True)[0] is not KLINE
 
 
-def test_a_field_missing_empty_or_no_number() -> None:
+def test_a_field_that_is_missing_empty_or_not_a_number() -> None:
     good = json.loads(TRADE.payload)
     assert set(good) - set(payload(malform("missing_field", TRADE, True)[0])) == {"p"}
     assert payload(malform("empty_field", TRADE, True)[0]) == good | {"p": ""}
@@ -53,7 +53,7 @@ def test_wrong_types_keep_the_event_recognisable() -> None:
     assert payload(malform("wrong_types", MARKS, True)[0])[1]["p"] == ["2"]
 
 
-def test_texts_that_are_no_json() -> None:
+def test_texts_that_are_not_json() -> None:
     for kind in ("not_json", "truncated", "empty_message"):
         with pytest.raises(json.JSONDecodeError):
             json.loads(bare(malform(kind, TRADE, True)[0]))

@@ -18,7 +18,7 @@ def own() -> Iterator[SimulatedExchange]:
         yield ex
 
 
-def test_a_trade_on_call(own: SimulatedExchange) -> None:
+def test_a_trade_on_request(own: SimulatedExchange) -> None:
     own.silence("ETHUSDT")
     name = "ethusdt@aggTrade"
     with stream(own, "/market/stream", name) as client:
@@ -96,7 +96,7 @@ def test_the_clock_jumps_forward() -> None:
             assert http.get("/fapi/v1/time").json()["serverTime"] > before["E"] + 119_000
             until(lambda: ex.stats().behind_ms < 500)
             after = client.wait_for(lambda message: message["data"]["E"] > before["E"] + 119_000)["data"]
-            # The skipped time has passed in the market, and nothing of it was sent.
+            # The skipped time has passed in the market, but nothing of it was sent.
             assert after["a"] > before["a"] + 500
             rows = http.get("/fapi/v1/klines", symbol="BTCUSDT", interval="1m", limit=3).json()
             assert rows[-1][0] == after["T"] - after["T"] % 60_000
@@ -141,7 +141,7 @@ def test_ids_that_begin_again(own: SimulatedExchange) -> None:
         assert [trade["a"] for trade in newest] == list(range(newest[0]["a"], newest[-1]["a"] + 1))
         assert own.rest("/fapi/v1/klines", symbol="BTCUSDT", interval="1h", limit=5)[:-1] == rows
         other = own.rest("/fapi/v1/depth", symbol="ETHUSDT", limit=5)["lastUpdateId"]
-        assert other > 1_000_000, "another symbol counts on"
+        assert other > 1_000_000, "another symbol goes on counting"
 
 
 def test_an_open_candle_that_is_recomputed() -> None:
@@ -169,7 +169,7 @@ def test_an_open_candle_that_is_recomputed() -> None:
             own.recompute_candle("ETHUSDT")
 
 
-def test_a_halt_of_which_there_are_no_candles() -> None:
+def test_a_halt_without_candles() -> None:
     with SimulatedExchange(["ETHUSDT"], seed=2, in_thread=True, start=before_turn("1m", 0.5)) as own:
 
         def opens(limit: int) -> list[int]:

@@ -33,7 +33,7 @@ def test_all_else_goes_over_market(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "@", "@kline_1h", "btcusdt", "btcusdt@", "btcusdt@nonsense", "!nonsense@arr"])
-def test_names_of_no_form_are_never_delivered(name: str) -> None:
+def test_names_without_a_known_form_are_never_delivered(name: str) -> None:
     assert kind_of(name) == ""
     assert not any(delivers(route, name) for route in ("public", "market", "private", "unrouted", "spot"))
 

@@ -21,7 +21,7 @@ LIMITED: dict[str, Any] = {
 
 @pytest.fixture
 def limited() -> Iterator[SimulatedExchange]:
-    """A small budget, and most of a minute to spend it in."""
+    """An exchange with a small budget, and most of a minute to spend it in."""
     with SimulatedExchange(["BTCUSDT"], in_thread=True, start=before_turn("5m", 290), ban_seconds=2.0, **LIMITED) as ex:
         yield ex
 
@@ -93,7 +93,7 @@ def test_over_the_weight_is_429_then_418_then_a_ban(limited: SimulatedExchange) 
         assert limited.stats().fapi.while_banned == 1
 
 
-def test_the_log_tells_who_did_not_wait(limited: SimulatedExchange) -> None:
+def test_the_log_shows_who_did_not_wait(limited: SimulatedExchange) -> None:
     with rest(limited) as client:
         limited.spend_weight(100)
         client.get("/fapi/v1/ping")
@@ -118,7 +118,7 @@ def test_funding_and_open_interest_have_their_own_buckets(limited: SimulatedExch
         assert time_of_day.headers["X-MBX-USED-WEIGHT-1M"] == "1"
 
 
-def test_the_minute_is_the_calendars() -> None:
+def test_the_minute_is_that_of_the_calendar() -> None:
     with (
         SimulatedExchange(["BTCUSDT"], in_thread=True, start=before_turn("1m", 0.6), weight_limit=10) as ex,
         rest(ex) as client,
@@ -133,7 +133,7 @@ def test_the_minute_is_the_calendars() -> None:
         assert sorted(ex.stats().fapi.weight_by_minute.values()) == [1, 11]
 
 
-def test_latency_is_shared_by_requests_side_by_side(ex: SimulatedExchange) -> None:
+def test_latencies_of_concurrent_requests_overlap(ex: SimulatedExchange) -> None:
     ex.latency(0.5)
     clients = [Rest(ex) for _ in range(8)]
     begun = ex.now()
@@ -171,7 +171,7 @@ def test_a_coin_margined_program_spends_the_same_minute(shared: bool) -> None:
         assert ex.spend_weight(30, "dapi") == 40
         answer = client.get("/fapi/v1/aggTrades", symbol="BTCUSDT")
         assert answer.headers["X-MBX-USED-WEIGHT-1M"] == ("60" if shared else "20")
-        # Each exchangeInfo prints the full figure all the same.
+        # Each exchangeInfo still states the full figure.
         info = client.session.get(ex.fapi_url + "/dapi/v1/exchangeInfo")
         assert (info.status_code == 429) == shared
         if not shared:

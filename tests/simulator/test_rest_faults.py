@@ -122,7 +122,7 @@ def test_truncated_body(ex: SimulatedExchange) -> None:
 def test_a_body_that_trickles_for_ever(ex: SimulatedExchange) -> None:
     ex.fail_rest("trickle", count=1)
     with rest(ex) as client:
-        # Every byte comes well inside the socket's time-out, so that the time-out alone never ends it.
+        # Every byte comes well within the socket's time-out, so the time-out alone never ends it.
         with client.session.get(ex.fapi_url + "/fapi/v1/klines", params=KLINES, stream=True, timeout=2) as answer:
             chunks = answer.iter_content(1)
             assert [next(chunks) for _ in range(6)] == [b"["] + [b" "] * 5
@@ -136,7 +136,7 @@ def test_slow(ex: SimulatedExchange) -> None:
         assert client.get("/fapi/v1/time").json()["serverTime"] >= begun + 500
 
 
-def test_rules_can_be_for_a_path_a_host_a_while(ex: SimulatedExchange) -> None:
+def test_rules_can_be_for_a_path_a_host_or_a_while(ex: SimulatedExchange) -> None:
     ex.fail_rest("500", path="/fapi/v1/depth")
     ex.fail_rest("503", host="spot", seconds=0.3)
     with rest(ex) as client:

@@ -55,7 +55,7 @@ def test_late_events_come_after_those_that_followed() -> None:
     assert not faults.busy
 
 
-def test_a_swapped_event_without_a_next_comes_all_the_same() -> None:
+def test_a_swapped_event_without_a_next_one_comes_all_the_same() -> None:
     faults = StreamFaults(1)
     faults.add("reorder", "aggTrade", next_n=1)
     assert sent(faults, frames(1)) == []
@@ -82,7 +82,7 @@ def test_only_finals() -> None:
     assert sent(faults, [final]) == [1]
 
 
-def test_a_probability_is_about_that_and_repeatable() -> None:
+def test_a_probability_is_kept_roughly_and_repeatably() -> None:
     outcomes = []
     for _ in range(2):
         faults = StreamFaults(5)
@@ -151,7 +151,7 @@ def test_doubles_and_swaps_arrive(ex: SimulatedExchange) -> None:
 
 @pytest.fixture(scope="module")
 def turning() -> Iterator[tuple[SimulatedExchange, list[dict[str, object]]]]:
-    """A candle's turn at which the final events are lost and the last event of a minute comes late."""
+    """An exchange at a close of candles, where the final events are lost and the last event of a minute comes late."""
     with SimulatedExchange(["BTCUSDT", "ETHUSDT"], seed=5, in_thread=True, start=before_turn("1m", 1.0)) as ex:
         name, other = "btcusdt@kline_1m", "ethusdt@kline_1m"
         turn = ex.now() - ex.now() % 60_000 + 60_000
@@ -191,7 +191,7 @@ def test_one_stream_alone_falls_silent(ex: SimulatedExchange) -> None:
         messages = [client.receive() for _ in range(4)]
         assert {message["stream"] for message in messages} == {other}
         assert client.ask("LIST_SUBSCRIPTIONS")["result"] == [TRADE, other]
-        # Asking for what one has changes nothing; leaving and joining again does.
+        # Subscribing again changes nothing; unsubscribing first does.
         client.subscribe(TRADE)
         assert {client.receive()["stream"] for _ in range(2)} == {other}
         client.ask("UNSUBSCRIBE", [TRADE])
@@ -202,7 +202,7 @@ def test_one_stream_alone_falls_silent(ex: SimulatedExchange) -> None:
         ids(second, 1)
 
 
-def test_a_sticky_drop_ends_on_another_connection(ex: SimulatedExchange) -> None:
+def test_a_drop_that_lasts_ends_on_another_connection(ex: SimulatedExchange) -> None:
     with stream(ex, "/market/stream", TRADE) as client:
         ids(client, 1)
         ex.drop_stream(TRADE, sticky=True)

@@ -83,7 +83,7 @@ def test_too_many_attempts_are_reset_then_banned(small: SimulatedExchange) -> No
     with pytest.raises(websocket.WebSocketBadStatusException) as caught:
         Stream(small, "/public/stream")
     assert caught.value.status_code == 403
-    # Those that are open stay, and REST is another matter.
+    # Open connections stay, and REST is not affected.
     assert clients[0].ask("LIST_SUBSCRIPTIONS")["result"] == []
     with rest(small) as http:
         assert http.get("/fapi/v1/ping").status_code == 200
@@ -94,7 +94,7 @@ def test_too_many_attempts_are_reset_then_banned(small: SimulatedExchange) -> No
         client.abandon()
 
 
-def test_no_pong_no_connection(ex: SimulatedExchange) -> None:
+def test_a_connection_without_pongs_is_closed(ex: SimulatedExchange) -> None:
     ex.ping_every(0.15, 0.3)
     with stream(ex, "/market/stream") as deaf:
         # websocket-client answers pings while it reads; this one does not read until it is too late.
@@ -123,7 +123,7 @@ def test_a_pong_without_a_ping_keeps_nothing_open(ex: SimulatedExchange) -> None
         assert info.closed_why == "no pong"
 
 
-def test_pongs_keep_it(ex: SimulatedExchange) -> None:
+def test_pongs_keep_a_connection_open(ex: SimulatedExchange) -> None:
     ex.ping_every(0.15, 0.3)
     with stream(ex, "/market/stream") as client:
         pings = 0
@@ -133,7 +133,7 @@ def test_pongs_keep_it(ex: SimulatedExchange) -> None:
         assert client.ask("LIST_SUBSCRIPTIONS")["result"] == []
 
 
-def test_every_connection_grows_old(ex: SimulatedExchange) -> None:
+def test_every_connection_reaches_its_age_limit(ex: SimulatedExchange) -> None:
     ex.age_limit(0.3)
     for spot, path in ((False, "/market/stream"), (True, "/stream")):
         with stream(ex, path, "btcusdt@aggTrade", spot=spot) as client:
@@ -145,7 +145,7 @@ def test_a_slow_reader_is_cut() -> None:
     with SimulatedExchange(["BTCUSDT"], in_thread=True, send_buffer=20_000) as ex:
         client = socket.socket()
         with client:
-            # A small window, so that the kernel's buffers do not read on the client's behalf.
+            # The window is small, so that the kernel's buffers do not read on the client's behalf.
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", int(ex.fstream_url.rsplit(":", 1)[1])))
             names = "/".join(f"btcusdt@{kind}" for kind in ("depth20@100ms", "bookTicker", "depth@100ms"))

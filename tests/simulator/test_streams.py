@@ -1,4 +1,4 @@
-"""Subscribing, routes, messages and what they are answered with (broadcaster.py and connection.py)."""
+"""Subscriptions, routes, messages and the answers to them (broadcaster.py and connection.py)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_all_market_streams(ex: SimulatedExchange) -> None:
 def test_spot_has_a_host_of_its_own(ex: SimulatedExchange) -> None:
     with stream(ex, "/stream", "btcusdt@trade", spot=True) as client, rest(ex) as http:
         assert client.data("btcusdt@trade")["e"] == "trade"
-        # The path of the futures' routes means nothing there.
+        # The path of the futures' routes has no meaning there.
         with pytest.raises(websocket.WebSocketBadStatusException):
             Stream(ex, "/market/stream", spot=True)
         assert http.get("/api/v3/klines", symbol="BTCUSDT", interval="1m", limit=2).status_code == 200
@@ -167,7 +167,7 @@ def test_properties(ex: SimulatedExchange) -> None:
         '{"method":"SUBSCRIBE","params":[],"id":{}}',
     ],
 )
-def test_bad_requests_are_answered_so(ex: SimulatedExchange, text: str) -> None:
+def test_bad_requests_are_answered_as_by_the_exchange(ex: SimulatedExchange, text: str) -> None:
     with stream(ex, "/market/stream") as client:
         client.socket.send(text)
         answer = client.receive()

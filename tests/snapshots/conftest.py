@@ -10,7 +10,7 @@ from .launches import launched
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory as a launch has left it that had everything."""
+    """A directory as left by a launch that had everything."""
     directory = tmp_path_factory.mktemp("written")
     with launched(directory) as launch:
         launch.list()

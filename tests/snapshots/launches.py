@@ -35,7 +35,7 @@ NOW = MIDNIGHT + 5 * MINUTE + 20_000
 
 
 class HandTime:
-    """Stands until it is set."""
+    """A clock that stands still until it is set."""
 
     def __init__(self, at: int) -> None:
         self.at = at / 1000.0
@@ -85,7 +85,7 @@ class StubRuntime:
 
 
 class WatchedLoader(Loader):
-    """Says when it has loaded all that it will load before anything is written."""
+    """Says when it has loaded everything that it will load before anything is written."""
 
     has_loaded = False
 
@@ -95,7 +95,7 @@ class WatchedLoader(Loader):
 
 
 class Launch:
-    """One start on a directory, at exchange time ``now``, which its ``/time`` has confirmed where it is known."""
+    """One start on a directory at exchange time ``now``, which ``/time`` has confirmed where it is known."""
 
     def __init__(
         self,
@@ -157,7 +157,7 @@ class Launch:
         return self.snapshotter.status().loaded
 
     def cold(self) -> bool:
-        """Whether it has begun with nothing, and goes on as if nothing had been there."""
+        """Return whether it has begun without data, and goes on as if there had been none."""
         nothing = not any(len(self.store.series[key]) for key in KEYS)  # type: ignore[arg-type]
         return nothing and not self.loaded() and not any(self.store.series[key].expecting for key in KEYS)
 

@@ -54,7 +54,7 @@ def test_what_is_written_is_read_and_replaced_whole(tmp_path: Path) -> None:
     directory.release()
 
 
-def test_what_a_killed_process_has_left_and_what_nobody_writes_any_more_is_removed(tmp_path: Path) -> None:
+def test_what_a_killed_process_has_left_and_what_is_no_longer_written_is_removed(tmp_path: Path) -> None:
     directory = Directory(str(tmp_path))
     directory.write("new.rows", b"")
     directory.write("old.rows", b"")
@@ -77,7 +77,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_part(tmp_path: Path) -> N
     directory.release()
 
 
-def test_one_manager_of_a_process_has_it(tmp_path: Path) -> None:
+def test_only_one_manager_of_a_process_has_the_directory(tmp_path: Path) -> None:
     first = Directory(str(tmp_path))
     for same in (tmp_path, tmp_path / "." / ".." / tmp_path.name):
         with pytest.raises(InUse, match="of this process"):
@@ -87,18 +87,18 @@ def test_one_manager_of_a_process_has_it(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [(), ("fork",)])
-def test_another_process_has_it_until_it_is_killed(tmp_path: Path, options: tuple[str, ...]) -> None:
+def test_another_process_has_the_directory_until_it_is_killed(tmp_path: Path, options: tuple[str, ...]) -> None:
     with another_process(tmp_path, *options) as (process, child):
         with pytest.raises(InUse, match="another process"):
             Directory(str(tmp_path))
         process.send_signal(signal.SIGKILL)
         process.wait()
         if child:
-            os.kill(child, 0)  # its child lives, and has not taken it
+            os.kill(child, 0)  # its child is still running, and has not taken it
         Directory(str(tmp_path)).release()
 
 
-def test_a_child_process_has_not_taken_what_its_parent_has(tmp_path: Path) -> None:
+def test_a_child_process_has_not_taken_its_parents_directory(tmp_path: Path) -> None:
     directory = Directory(str(tmp_path))
     child = os.fork()
     if child == 0:

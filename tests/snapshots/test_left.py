@@ -40,7 +40,7 @@ def valkey() -> Iterator[StoreServer]:
 
 @contextmanager
 def led(exchange: SimulatedExchange, server: StoreServer) -> Iterator[Config]:
-    """Have a collector lead that has written everything; yield its settings."""
+    """Run a collector that leads and has written everything; yield its settings."""
     config = config_of(exchange, server.url, futures_weight_limit=24_000)
     with managed(config, exchange.symbols, role="collector"):
         with managed(config, exchange.symbols) as reader:
@@ -50,7 +50,7 @@ def led(exchange: SimulatedExchange, server: StoreServer) -> Iterator[Config]:
 
 
 def leave(exchange: SimulatedExchange, server: StoreServer) -> None:
-    """Have a collector lead, and end once everything is written."""
+    """Run a collector that leads, and end it once everything is written."""
     with led(exchange, server):
         pass
 
@@ -97,9 +97,7 @@ def test_a_successor_begins_with_the_rows_that_were_left(exchange: SimulatedExch
             assert all(known[each["a"]] == each for each in read)
 
 
-def test_one_that_stands_by_begins_with_the_rows_of_the_leader(
-    exchange: SimulatedExchange, valkey: StoreServer
-) -> None:
+def test_a_standby_begins_with_the_rows_of_the_leader(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     with led(exchange, valkey) as config:
         begun = exchange.now()
         with managed(config, exchange.symbols, role="collector") as second:
@@ -130,7 +128,7 @@ def test_every_kind_that_is_kept_is_left_as_it_was(exchange: SimulatedExchange, 
         assert restored.until <= record.written <= exchange.now()
 
 
-def test_rows_of_another_exchange_are_not_looked_at(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+def test_rows_of_another_exchange_are_ignored(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     leave(exchange, valkey)
     assert left_in(exchange, valkey) is not None
     assert left_in(exchange, valkey, fapi_base="http://127.0.0.1:1") is None
@@ -150,7 +148,7 @@ def test_what_the_store_has_lost_is_requested(
     assert warnings(caplog) == []
 
 
-def test_a_value_that_cannot_be_read_is_said_and_requested(
+def test_a_value_that_cannot_be_read_is_logged_and_requested(
     exchange: SimulatedExchange, valkey: StoreServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     leave(exchange, valkey)
@@ -169,7 +167,7 @@ def test_a_value_that_cannot_be_read_is_said_and_requested(
     assert "the shared store" in warning
 
 
-def test_without_a_feed_or_a_store_there_is_nothing(exchange: SimulatedExchange, valkey: StoreServer) -> None:
+def test_without_a_feed_or_a_store_it_begins_with_nothing(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     assert left_in(exchange, valkey) is None
     config = config_of(exchange, valkey.url)
     with managed(config, exchange.symbols, role="collector") as dm:

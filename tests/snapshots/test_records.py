@@ -1,4 +1,4 @@
-"""What a file says, and what is refused of it."""
+"""What a file contains, and what of it is refused."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NAMES = st.text("AB1_.币安 /", min_size=1, max_size=6)
 
 
 def read(text: bytes) -> KlineSeries:
-    """A series that begins with a file as the thread begins it."""
+    """Return a series that begins with a file, as the thread lets it begin."""
     series = KlineSeries("BTCUSDT", "1m", 500)
     series.load(records.unpack(text).parts)
     return series
@@ -117,7 +117,7 @@ def test_rows_of_another_contract_or_time_are_refused(until: int, listed: int, a
     assert bool(found) == bool(why)
 
 
-def test_a_record_without_a_contract_says_nothing_of_one() -> None:
+def test_a_record_without_a_contract_shows_nothing_about_one() -> None:
     assert contract_refusal(RECORD._replace(onboarded=0), MIDNIGHT, RECORD.onboarded, 0)
 
 
@@ -150,7 +150,7 @@ def test_what_is_kept() -> None:
     ]
 
 
-def test_a_record_says_which_series_it_is_of() -> None:
+def test_a_record_names_its_series() -> None:
     assert key_of(RECORD) == Key(Kind.KLINES, "BTCUSDT", "1m")
     for parts in ((), (b"",), (b"{}",), (b'{"key":["nothing","BTCUSDT","1m"]}',), (b'{"key":[1,2]}',), (b"[]",)):
         assert key_of(RECORD._replace(parts=parts)) is None

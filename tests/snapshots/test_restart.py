@@ -89,8 +89,8 @@ def requests_since(ex: SimulatedExchange, begun: int, path: str) -> list[dict[st
 
 
 def go_away(ex: SimulatedExchange) -> int:
-    """Let five minutes of the exchange pass, up to the middle of one, so that no candle has just closed; return when
-    they are over."""
+    """Let five minutes of the exchange's time pass, up to the middle of a minute, so that no candle has just closed;
+    return when they are over."""
     back = ex.now() + ABSENCE
     ex.jump_clock(ABSENCE + (MID_MINUTE - back) % 60_000)
     begun = ex.now()
@@ -145,7 +145,7 @@ def test_a_restart_weighs_a_fraction_of_a_cold_start(
         assert len(rows) == 400
         assert weight(ex, begun) <= 0.3 * cold
         assert requests_since(ex, begun, AGG_TRADES) == []
-        # (On a busy machine the newest rows of a quiet symbol may be looked at once more.)
+        # (On a busy machine the newest rows of a quiet symbol may be checked once more.)
         assert {each["limit"] for each in requests_since(ex, begun, KLINES)} <= {"100", "2", "3"}
         assert {each["limit"] for each in requests_since(ex, begun, INTEREST)} <= {"2", "3"}
         check_rows(dm, ex)
@@ -162,7 +162,7 @@ def test_a_restart_weighs_a_fraction_of_a_cold_start(
 
 
 def check_the_second(ex: SimulatedExchange, directory: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """A second manager on the directory of a running one says so once, and is as good as without."""
+    """A second manager on the directory of a running one says so once, and works as well without it."""
     assert warnings(caplog) == []
     symbol = ex.symbols[0]
     with DataManager([symbol], ["1h"], config=config_of(ex, directory)) as second:
@@ -193,7 +193,7 @@ def test_what_was_read_without_being_watched_is_followed_again(ex: SimulatedExch
 
 @contextmanager
 def autostarted(ex: SimulatedExchange, directory: Path) -> Iterator[DataManager]:
-    """A manager as the shim starts it."""
+    """Yield a manager as the shim starts it."""
     dm = DataManager(config=config_of(ex, directory)).autostart()
     try:
         yield dm
@@ -207,7 +207,7 @@ def environment(ex: SimulatedExchange, directory: Path) -> dict[str, str]:
 
 
 def client(ex: SimulatedExchange, directory: Path, script: str) -> tuple[str, str]:
-    """What a program writes to its output and to its log."""
+    """Return what a program writes to its output and to its log."""
     found = subprocess.run(
         [sys.executable, "-c", script, "x", *ex.symbols],
         env=environment(ex, directory),
@@ -220,14 +220,16 @@ def client(ex: SimulatedExchange, directory: Path, script: str) -> tuple[str, st
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-def test_a_child_of_a_fork_runs_without_and_leaves_its_parent_alone(ex: SimulatedExchange, tmp_path: Path) -> None:
+def test_a_forked_child_runs_without_the_directory_and_leaves_its_parent_alone(
+    ex: SimulatedExchange, tmp_path: Path
+) -> None:
     out, err = client(ex, tmp_path, FORKED)
     assert out == "0 ''"
     assert err.count("keeping no rows in") == 1
     assert len(list(tmp_path.glob("*/*.rows"))) == 4
 
 
-def test_a_full_disk_is_one_warning_and_nothing_is_left_half_written(ex: SimulatedExchange, tmp_path: Path) -> None:
+def test_a_full_disk_causes_one_warning_and_leaves_nothing_half_written(ex: SimulatedExchange, tmp_path: Path) -> None:
     out, err = client(ex, tmp_path, FULL)
     assert out == "300"
     assert err.count("cannot be written") == 1
@@ -237,7 +239,7 @@ def test_a_full_disk_is_one_warning_and_nothing_is_left_half_written(ex: Simulat
 
 
 def killed_client(ex: SimulatedExchange, directory: Path, when: Callable[[Path], object]) -> None:
-    """A process that is killed while it closes, as soon as ``when(its folder)``."""
+    """Run a process that is killed while it closes, as soon as ``when(its folder)`` is true."""
     process = subprocess.Popen(
         [sys.executable, "-c", CLIENT, "x", *ex.symbols],
         env=environment(ex, directory),
@@ -276,12 +278,12 @@ def test_after_a_kill_in_the_middle_of_writing_what_is_whole_is_used(
     assert "1 of " in warnings(caplog)[0]
 
 
-def test_a_name_that_came_back_for_another_contract_brings_nothing_of_the_old_one(
+def test_a_name_that_came_back_for_another_contract_loads_nothing_of_the_old_one(
     ex: SimulatedExchange, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = ex.symbols[-1]
     with manager(ex, tmp_path) as dm:
-        until(dm.clock.proven)  # before, nothing is written
+        until(dm.clock.proven)  # before that, nothing is written
     ex.delist(name)
     ex.list_symbol(name, price=0.5)
     begun = ex.now()

@@ -15,7 +15,7 @@ KEYS = [Key(Kind.KLINES, f"S{number}USDT", "1m") for number in range(120)]
 
 @settings(max_examples=30)
 @given(st.floats(0, 1e6), st.lists(st.floats(0.01, 20.0), min_size=1, max_size=60))
-def test_each_comes_once_a_minute_however_late_the_looks_are(begin: float, pauses: list[float]) -> None:
+def test_each_series_is_due_once_a_minute_however_late_the_checks_are(begin: float, pauses: list[float]) -> None:
     schedule = WriteSchedule(begin)
     found: Counter[Key] = Counter()
     now = begin
@@ -39,6 +39,6 @@ def test_after_a_long_pause_each_comes_once() -> None:
     assert schedule.due(KEYS, 10_000.5) == []
 
 
-def test_a_clock_that_stands_still_brings_none() -> None:
+def test_nothing_is_due_while_the_clock_stands_still() -> None:
     schedule = WriteSchedule(100.0)
     assert schedule.due(KEYS, 100.0) == schedule.due(KEYS, 90.0) == []

@@ -1,4 +1,4 @@
-"""What the thread loads, and which directory it takes."""
+"""What the thread loads, and which directory it uses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_what_is_followed_after_the_start_is_loaded_too(directory: Path) -> None
         assert not launch.store.series[CANDLES].expecting
 
 
-def test_also_while_the_start_is_waited_for(directory: Path) -> None:
+def test_what_is_followed_while_the_start_is_awaited_is_loaded_too(directory: Path) -> None:
     launch = Launch(directory, keys=(TRADES, INTEREST))
     launch.runtime.missing = [CANDLES]
     launch.list()
@@ -105,7 +105,7 @@ def test_what_was_read_is_not_added_to_what_is_followed_from_the_start_nor_follo
         assert launch.demanded == {}
 
 
-def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None:
+def test_a_delisted_contract_is_not_followed_again(directory: Path) -> None:
     launch = Launch(directory, NOW + MINUTE, keys=())
     body = compact(samples.exchange_info({SYMBOL: "SETTLING"}, onboarded={SYMBOL: LISTED}))
     launch.store.listings.replace(exchange_info(body), Origin(NOW + MINUTE))
@@ -116,7 +116,7 @@ def test_a_contract_that_has_left_is_not_followed_again(directory: Path) -> None
 
 
 def changed(launch: Launch, key: Key, **facts: Any) -> None:
-    """Write a file again with other facts."""
+    """Write a file again with other facts in it."""
     path = launch.folder / file_name(key)
     path.write_bytes(records.pack(records.unpack(path.read_bytes())._replace(**facts)))
 
@@ -202,7 +202,7 @@ def test_what_is_of_no_use_is_not_loaded_and_one_warning_says_why(
     assert launch.rows() == TRUTH.texts(NOW + MINUTE, 100)[: len(launch.rows())]
 
 
-def test_a_contract_of_which_a_newer_event_has_come_begins_with_nothing(directory: Path) -> None:
+def test_a_contract_with_a_newer_event_begins_with_nothing(directory: Path) -> None:
     launch = Launch(directory, NOW + MINUTE)
     frame = samples.contract_frame(SYMBOL, "TRADING", event=NOW, onboarded=NOW - 1000)
     launch.store.contracts.apply(frame, None)  # type: ignore[arg-type]
@@ -277,7 +277,7 @@ def until_taken(launch: Launch) -> None:
     until(taken)
 
 
-def test_whoever_found_the_directory_in_use_keeps_rows_once_it_is_free(
+def test_a_manager_that_found_the_directory_in_use_keeps_rows_once_it_is_free(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "ats_sync.snapshots")
@@ -342,7 +342,7 @@ def test_a_directory_that_is_free_but_of_no_use_is_given_up(tmp_path: Path, capl
 
 
 @pytest.mark.parametrize("what", ["folder", "lock"])
-def test_a_directory_that_cannot_be_used_is_one_warning(
+def test_a_directory_that_cannot_be_used_causes_one_warning(
     tmp_path: Path, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder = tmp_path / folder_of(Config())

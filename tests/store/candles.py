@@ -1,4 +1,4 @@
-"""A small exchange's truth about one kline series: what its stream and its REST would have said at any time."""
+"""The truth of a small exchange about one kline series: what its stream and its REST would have said at any time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRICES = ("7.6110", "7.6120", "7.5990", "7.6000", "0.10", "100")
 class Truth:
     """Candles from ``start`` on; ``trades[i]`` is how many trades candle ``i`` has in the end (0: a quiet one).
 
-    The trades are numbered from ``first_trade`` on; where that is None, no candle's first follows another's last.
+    The trades are numbered from ``first_trade`` on; where that is None, no candle's first trade follows another's last.
     """
 
     def __init__(self, interval: str, start: int, trades: Sequence[int], *, first_trade: int | None = None) -> None:
@@ -41,7 +41,7 @@ class Truth:
         return (self.opens[i + 1] if i + 1 < len(self) else self.end) - 1
 
     def row(self, i: int, trades: int | None = None) -> Row:
-        """Candle ``i`` after so many trades (None: at its end)."""
+        """Return candle ``i`` after this many trades (None: at its end)."""
         n = self.trades[i] if trades is None else trades
         row = self._rows.get((i, n))
         if row is None:
@@ -56,12 +56,12 @@ class Truth:
         return str(self.row(i)[4]) if i >= 0 else "7.6110"
 
     def told_at(self, i: int, trades: int) -> int:
-        """When the event of the ``trades``-th trade goes out: spread evenly over the candle."""
+        """Return when the event of the ``trades``-th trade is sent; these times are spread evenly over the candle."""
         length = self.close_time(i) + 1 - self.opens[i]
         return self.opens[i] + length * trades // (self.trades[i] + 1)
 
     def frame(self, i: int, trades: int | None = None, *, final: bool = False, symbol: str = "BTCUSDT") -> bytes:
-        """The stream's event about candle ``i`` after so many trades."""
+        """Return the stream's event about candle ``i`` after this many trades."""
         n = self.trades[i] if trades is None else trades
         event = self.close_time(i) + 204 if final else self.told_at(i, n)
         data = samples.kline_data(self.row(i, n), symbol=symbol, interval=self.interval, event=event, final=final)
@@ -70,7 +70,7 @@ class Truth:
         return samples.frame(f"{symbol.lower()}@kline_{self.interval}", data)
 
     def rest(self, now: int, limit: int = 1500) -> list[Row]:
-        """What REST answers at ``now``."""
+        """Return what REST answers at ``now``."""
         rows = []
         for i, opened in enumerate(self.opens):
             if opened > now:
@@ -92,7 +92,7 @@ LINK = Link(1, "market", 0.0)
 STARTS = {
     "1m": MIDNIGHT,
     "1h": MIDNIGHT,
-    "3d": MIDNIGHT + DAY,  # off the epoch's own count of three days
+    "3d": MIDNIGHT + DAY,  # not where the epoch's own count of three days would begin one
     "1w": MIDNIGHT - 5 * DAY,  # Monday 2026-11-16
     "1M": 1_790_812_800_000,  # 2026-10-01
 }
@@ -103,7 +103,8 @@ def series_of(truth: Truth, depth: int = 500) -> KlineSeries:
 
 
 def warmed(truth: Truth, upto: int, *, depth: int = 500, limit: int = 499) -> KlineSeries:
-    """A series with the answer asked for once candle ``upto`` has opened and all before it are final in REST."""
+    """Return a series with the answer that was requested once candle ``upto`` was open and all before it were final in
+    REST."""
     series = series_of(truth, depth)
     series.replace(truth.texts(asked(truth, upto), limit), Origin(asked(truth, upto), limit))
     return series
@@ -114,7 +115,7 @@ def asked(truth: Truth, upto: int) -> int:
 
 
 def state(series: KlineSeries, now: int) -> Any:
-    """Everything of a series that a reader can tell."""
+    """Return everything that a reader can see of a series."""
     standing = series.state(now)
     return (
         standing._replace(link=None),

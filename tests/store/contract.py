@@ -1,4 +1,4 @@
-"""What every kind of data keeps, whatever it is: run for each class of series in ``test_contract.py``.
+"""What holds for every kind of data: run for each class of series in ``test_contract.py``.
 
 Each kind brings an :class:`Exchange`: a small truth with the frames and the answers that the real one would send of it.
 """
@@ -43,7 +43,7 @@ class Frame(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer that arrives; it was asked for at exchange time ``at`` (ms)."""
+    """An answer that arrives; it was requested at exchange time ``at`` (ms)."""
 
     request: Request[Any]
     at: int
@@ -63,7 +63,7 @@ class Exchange(ABC):
     in_order = False
     """Whether the frames of one connection must come in order, and an answer last, for the state to be decided."""
     most = 14
-    """Deliveries at once."""
+    """The most deliveries in one example."""
 
     @abstractmethod
     def series(self) -> Series:
@@ -71,7 +71,7 @@ class Exchange(ABC):
 
     @abstractmethod
     def shown(self, series: Any) -> object:
-        """Return all that readers can tell of it at ``now``. Raises :class:`DecodeError` where they find it
+        """Return everything that readers can see of it at ``now``. Raises :class:`DecodeError` where they find it
         unusable."""
 
     def check(self, series: Any) -> None:
@@ -83,7 +83,7 @@ class Exchange(ABC):
         raise NotImplementedError
 
     def requests(self) -> Sequence[Request[Any]]:
-        """Return what may be asked for."""
+        """Return what may be requested."""
         request = self.series().request(self.now, Cause.WARM_UP, LINK)
         return [request] if request is not None else []
 
@@ -113,7 +113,7 @@ def time_of(delivery: Delivery) -> int:
 
 
 def deliveries(draw: Callable[..., Any], exchange: Exchange) -> list[Delivery]:
-    """Frames lost, doubled and late, and answers of any time, in an order that may happen."""
+    """Return frames lost, doubled and late, and answers of any time, in an order that may happen."""
     links = (LINK, OTHER)
     picked: list[Delivery] = []
     if exchange.frames:
@@ -129,11 +129,11 @@ def deliveries(draw: Callable[..., Any], exchange: Exchange) -> list[Delivery]:
 
 
 def shuffled(draw: Callable[..., Any], exchange: Exchange, events: list[Delivery]) -> list[Delivery]:
-    """The same in another order, some of them twice."""
+    """Return the same deliveries in another order, some of them twice."""
     again = [draw(st.sampled_from(events)) for _ in range(draw(st.integers(0, 4)))] if events else []
     if not exchange.in_order:
         return list(draw(st.permutations(events + again)))
-    # Connections overtake each other, and a frame comes again at once; on one of them nothing overtakes.
+    # Connections overtake each other, and a frame may be repeated at once; within a connection nothing overtakes.
     queues = [[event for event in events if isinstance(event, Frame) and event.link is link] for link in (LINK, OTHER)]
     queues.append([event for event in events if isinstance(event, Answer)])
     order: list[Delivery] = []
@@ -144,12 +144,12 @@ def shuffled(draw: Callable[..., Any], exchange: Exchange, events: list[Delivery
 
 
 def latest(exchange: Exchange) -> list[Answer]:
-    """What REST says of everything at ``now``."""
+    """Return what REST says about everything at ``now``."""
     return [exchange.ask(request, exchange.now) for request in exchange.requests()]
 
 
 def settle(exchange: Exchange, series: Series) -> None:
-    """Ask for what is missing until nothing is."""
+    """Request what is missing until nothing is."""
     for _ in range(ROUNDS):
         read(exchange, series)  # which may find out that a frame is unusable
         at = series.answerable_from(exchange.now)
@@ -163,7 +163,7 @@ def settle(exchange: Exchange, series: Series) -> None:
 
 
 def check_sound(series: Series, now: int) -> None:
-    """What the quick look says is what the state says."""
+    """Assert that the quick look says what the state says."""
     state = series.state(now)
     for alive in ([], [LINK], [OTHER, THIRD]):
         if (event := series.sound_event(now, alive)) >= 0:
@@ -191,7 +191,7 @@ WRONG: tuple[Any, ...] = (None, [], {}, "", "x", 1.5, True)
 
 
 def malformed(draw: Callable[..., Any], text: bytes) -> bytes:
-    """A payload cut, emptied, or with values that belong elsewhere or nowhere."""
+    """Return the payload cut, emptied, or with values that belong elsewhere or nowhere."""
     how = draw(st.sampled_from(("cut", "emptied", "swapped", "wrong", "missing")))
     if how == "cut":
         return text[: draw(st.integers(0, len(text) - 1))]
@@ -218,7 +218,7 @@ def malformed(draw: Callable[..., Any], text: bytes) -> bytes:
 
 
 def _places(value: Any, path: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The way to every value that is neither an object nor an array."""
+    """Return the path to every value that is neither an object nor an array."""
     if isinstance(value, (dict, list)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         return [place for name, each in items for place in _places(each, (*path, name))]
@@ -249,7 +249,7 @@ class SeriesContract:
 
     @few
     @given(data=st.data())
-    def test_order_repetition_and_mixture_do_not_matter(self, data: st.DataObject) -> None:
+    def test_order_and_repetition_do_not_matter_nor_how_frames_and_answers_mix(self, data: st.DataObject) -> None:
         exchange = self.drawn(data)
         events = deliveries(data.draw, exchange)
         final: list[Delivery] = list(latest(exchange))
@@ -305,7 +305,7 @@ class SeriesContract:
             deliver(series, victim)
         except (DecodeError, MalformedAnswer):
             assert exchange.shown(series) == before
-        # What could not be seen at once is found by whoever reads, and closed by the next answer.
+        # What could not be seen at once is found by a reader, and repaired by the next answer.
         settle(exchange, series)
         for event in latest(exchange):
             deliver(series, event)
@@ -391,7 +391,7 @@ class SeriesContract:
 
     @few
     @given(data=st.data())
-    def test_a_dump_that_is_not_whole_changes_nothing(self, data: st.DataObject) -> None:
+    def test_an_incomplete_dump_changes_nothing(self, data: st.DataObject) -> None:
         exchange = self.drawn(data)
         series, other = exchange.series(), exchange.series()
         for event in deliveries(data.draw, exchange) + list(latest(exchange)):

@@ -1,4 +1,4 @@
-"""An order book kept in the simplest way, and what an exchange tells of it."""
+"""An order book kept in the simplest way, and what an exchange sends of it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def diff_data(first: int, last: int, previous: int, bids: Levels, asks: Levels, 
 
 
 def diff(last: int, previous: int, bids: Iterable[Any] = (), asks: Iterable[Any] = (), *, event: int = 0) -> bytes:
-    """A depth event; by default its time follows from its id."""
+    """Return a depth event; by default its time follows from its id."""
     data = diff_data(previous + 1, last, previous, list(bids), list(asks), event or BEGAN + last)
     return frame(STREAM, data)
 
@@ -67,7 +67,7 @@ class Market:
         self._changed[side is self.asks][price] = level
 
     def change(self, count: int) -> None:
-        """So many changes, each with an id of its own; ids are shared with other books and leave gaps."""
+        """Make this many changes, each with an id of its own; ids are shared with other books and leave gaps."""
         for _ in range(count):
             self.update_id += self.random.randint(1, 5)
             if self.random.random() < 0.2:
@@ -87,7 +87,7 @@ class Market:
                 self._set(side, self.middle + sign, 5)
 
     def event(self) -> tuple[int, bytes]:
-        """The event of all changes since the last one, and its ``u``."""
+        """Return the ``u`` of the event of all changes since the last one, and the event."""
         bids, asks = ([list(level) for level in side.values()] for side in self._changed)
         previous, self._last_event = self._last_event, self.update_id
         self._changed = ({}, {})
@@ -95,7 +95,7 @@ class Market:
         return self.update_id, diff(self.update_id, previous, bids, asks)
 
     def rest(self, limit: int) -> Book:
-        """What REST answers now, also between two events."""
+        """Return what REST answers now, even between two events."""
         self._remember()
         bids, asks = self.history[self.update_id]
         return snapshot(self.update_id, bids[:limit], asks[:limit])

@@ -24,7 +24,7 @@ DERIVING = Config(derive_intervals=True, proxies={})
 
 @dataclass
 class Desk:
-    """A market, and a store that hears one stream of it and may ask its REST."""
+    """A market, and a store that receives one stream of it and may send requests to its REST."""
 
     intervals: Sequence[str]
     start: int
@@ -81,11 +81,11 @@ class Desk:
         return self.series(interval).rows(limit, self.market.now, exact=True)
 
     def is_current(self) -> bool:
-        """Whether the smallest candles are those of REST."""
+        """Return whether the smallest candles are those of REST."""
         return self.rows(self.intervals[0], 3) == self.rest(self.intervals[0], 3)
 
     def check(self) -> int:
-        """Compare everything that is derived with REST; how many series could be."""
+        """Compare everything that is derived with REST; return how many series could be compared."""
         compared = 0
         current = self.is_current()
         for interval in self.derived:
@@ -94,7 +94,7 @@ class Desk:
             compared += 1
             rows, truth = self.rows(interval), self.rest(interval, 200)
             assert [row[0] for row in rows] == [row[0] for row in truth]
-            # What is over for so long has been told of whole.
+            # Everything about what has been over for that long has been sent.
             closed = [row for row in truth if row[6] + 3_000 < self.market.now]
             assert rows[: len(closed)] == closed
             if current:
@@ -116,7 +116,7 @@ TURNS = {
 
 
 def differing(desk: Desk, interval: str, *, closed: bool) -> None:
-    """REST shows another volume than was derived."""
+    """Merge an answer of REST that shows another volume than was derived."""
     rows = desk.rest(interval)
     row = rows[-2 if closed else -1]
     row[5] = str(Decimal(row[5]) + 1)

@@ -1,4 +1,4 @@
-"""For each kind of data, a small truth of the exchange with the frames and answers it sends of it."""
+"""For each kind of data, a small truth of the exchange with the frames and answers that it sends about it."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Candles(Exchange):
             if row[0] < closed or row[8]:
                 assert row == self.truth.row(i, None if row[0] < closed else row[8])
         state = series.state(self.now)
-        assert not state.complete or state.doubt or state.rows == len(self.truth), "nothing older is to be had"
+        assert not state.complete or state.doubt or state.rows == len(self.truth), "nothing older can be had"
         if not state.doubt:
             assert [row[0] for row in rows if row[0] >= closed and row[6] < self.now][1:] == []
 
@@ -94,7 +94,7 @@ class SpotCandles(Candles):
 
 
 class Trades(Exchange):
-    """Consecutive trades at times that never fall; nothing is older than the first."""
+    """Consecutive trades at times that never decrease; nothing is older than the first."""
 
     def __init__(self, draw: Draw) -> None:
         self.first = draw(st.sampled_from([0, 5_000]))
@@ -182,7 +182,7 @@ class Books(Exchange):
 
 
 class Depths(Exchange):
-    """A whole book, told by its changes."""
+    """A whole book, sent as changes."""
 
     in_order = True
     limit = 500
@@ -230,7 +230,7 @@ class Depths(Exchange):
 
 
 class OpenInterests(Exchange):
-    """A row an hour; the newest is corrected once, half an hour later."""
+    """One row an hour; the newest is corrected once, half an hour later."""
 
     def __init__(self, draw: Draw) -> None:
         self.hours = sorted(draw(st.sets(st.integers(0, 40), min_size=1, max_size=15)))
@@ -275,7 +275,7 @@ class OpenInterests(Exchange):
 
 
 class Ratios(OpenInterests):
-    """The same of a ratio."""
+    """The same for a ratio."""
 
     def series(self) -> RatioSeries:
         return RatioSeries(Key(Kind.TOP_POSITIONS, "BTCUSDT", "1h"), IN_ONE_ANSWER, lambda: "PERPETUAL")
@@ -288,7 +288,7 @@ class Ratios(OpenInterests):
 
 
 class OfAllSymbols(Exchange):
-    """Every symbol changes at some of the moments; a frame tells of those that did."""
+    """Every symbol changes at some of the moments; a frame contains those that did."""
 
     most = 6
 
@@ -303,11 +303,11 @@ class OfAllSymbols(Exchange):
         self.frames = [Frame(frame, at) for at, symbols in self.moments for frame in self.tell(symbols, at)]
 
     def tell(self, symbols: Sequence[str], at: int) -> list[bytes]:
-        """The frames of a moment."""
+        """Return the frames of a moment."""
         return []
 
     def changed(self, symbol: str, until: int) -> int:
-        """When the symbol last changed, the moment before all where it did not."""
+        """Return when the symbol last changed, or the moment before all others where it did not."""
         return max((at for at, symbols in self.moments if symbol in symbols and at <= until), default=MIDNIGHT)
 
     def times(self) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""A market store to begin with, and a connection of its market streams."""
+"""An empty market store, and a connection of its market streams."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def test_nothing_is_known_before_the_first_answer() -> None:
     assert judged(5_000, [], closed=0) == (0, "nothing is known yet")
 
 
-def test_an_open_candle_is_one_row_and_one_whose_time_has_come_another() -> None:
+def test_an_open_candle_is_one_row_and_one_that_has_just_begun_another() -> None:
     assert judged(5_000, [candle(0, 2)]) == (4, "")
     assert judged(5_000, []) == (4, "")
     assert judged(MINUTE, [candle(0, 2)]) == (5, "")
@@ -69,20 +69,20 @@ def test_an_open_candle_is_one_row_and_one_whose_time_has_come_another() -> None
         (3 * MINUTE, [], False, "confirmed"),
     ],
 )
-def test_what_can_not_be_the_whole_truth_is_doubted(now: int, chain: list[Candle], stray: bool, word: str) -> None:
+def test_what_cannot_be_the_whole_truth_is_in_doubt(now: int, chain: list[Candle], stray: bool, word: str) -> None:
     assert word in judged(now, chain, stray=stray)[1]
 
 
-def test_an_answer_may_tell_of_the_next_candle_before_the_final_event_comes() -> None:
+def test_an_answer_may_show_the_next_candle_before_the_final_event_comes() -> None:
     assert judged(MINUTE + PATIENCE - 1, [candle(0, 2), candle(1, 1, streamed=False)]) == (5, "")
 
 
-def test_until_then_it_is_not() -> None:
+def test_a_candle_that_is_over_is_not_in_doubt_before_its_patience_ends() -> None:
     assert judged(MINUTE + PATIENCE - 1, [candle(0, 2)])[1] == ""
     assert judged(MINUTE + CONFIRMED_WITHIN - 1, [candle(0, 0)])[1] == ""
 
 
-def test_what_is_known_beside_the_candles_is_handed_on() -> None:
+def test_what_is_known_beside_the_candles_is_passed_on() -> None:
     known = OPEN_LATER._replace(suspected="it is silent", event=7, answered=5, complete=True)
     assert assess(known, MIDNIGHT) == SeriesState(LINK, "it is silent", 7, 5, 4, True)
 
@@ -99,7 +99,7 @@ def test_while_the_exchange_has_no_candles_nothing_is_overdue() -> None:
     assert "halt" in assess(halted._replace(resumed=True), later).doubt
 
 
-def test_an_unusable_or_contradicted_candle_is_doubted() -> None:
+def test_an_unusable_or_contradicted_candle_is_in_doubt() -> None:
     assert "unusable" in assess(OPEN_LATER._replace(spoilt=True), MIDNIGHT).doubt
     contradicted = OPEN_LATER._replace(doubted_from=MIDNIGHT + 5)
     assert not assess(contradicted, MIDNIGHT + 4).doubt

@@ -81,7 +81,7 @@ def test_an_answer_alone_makes_nothing_live() -> None:
 
 
 @pytest.mark.parametrize("update_id", [7, 8])
-def test_nor_does_it_take_the_liveness(update_id: int) -> None:
+def test_an_answer_does_not_end_the_liveness(update_id: int) -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7), here)
     series.replace(rest(update_id), Origin(MIDNIGHT, 20))
@@ -89,7 +89,7 @@ def test_nor_does_it_take_the_liveness(update_id: int) -> None:
     assert held(series) == update_id
 
 
-def test_up_to_when_an_answer_shows_that_nothing_is_newer() -> None:
+def test_an_answer_shows_up_to_when_nothing_is_newer() -> None:
     series, asked = BookSeries("BTCUSDT"), MIDNIGHT + 60_000
     assert series.shown_until(link(9)) == 0
     series.apply(samples.book_frame(8), link())
@@ -103,7 +103,7 @@ def test_up_to_when_an_answer_shows_that_nothing_is_newer() -> None:
     assert series.shown_until(link(9)) == asked + 30
 
 
-def test_an_unusable_frame_leaves_a_book_of_which_nothing_was_shown() -> None:
+def test_an_unusable_frame_leaves_a_book_that_has_shown_nothing() -> None:
     here, series = link(), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7), here)
     series.read()
@@ -115,7 +115,7 @@ def test_an_unusable_frame_leaves_a_book_of_which_nothing_was_shown() -> None:
     assert (held(series), series.shown_until(link(9))) == (7, 0)
 
 
-def test_the_last_frames_of_a_replaced_connection_do_not_take_the_book_back() -> None:
+def test_the_last_frames_of_a_replaced_connection_do_not_set_the_book_back() -> None:
     old, new, series = link(1), link(2), BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7), old)
     series.hand_over(old, new)
@@ -139,7 +139,7 @@ def test_an_unusable_frame_is_reported_and_the_last_usable_book_remains_but_is_n
     assert series.state(0).link is here
 
 
-def test_an_unusable_first_frame_leaves_nothing() -> None:
+def test_an_unusable_first_frame_leaves_no_book() -> None:
     series = BookSeries("BTCUSDT")
     series.apply(frame("btcusdt@depth20@100ms", samples.book_data(8) | {"a": None}), link())
     with pytest.raises(DecodeError):
@@ -167,7 +167,7 @@ def test_a_frame_that_comes_while_an_unusable_one_is_decoded_is_kept(monkeypatch
     assert series.state(0).link is here
 
 
-def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_book_is_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     series = BookSeries("BTCUSDT")
     series.apply(samples.book_frame(7), link())
     first = series.read()
@@ -175,7 +175,7 @@ def test_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert series.read() is first
 
 
-def test_floats_are_those_of_the_book_they_are_read_of() -> None:
+def test_floats_are_those_of_the_book_they_are_read_from() -> None:
     series = BookSeries("BTCUSDT")
     one, other = rest(1), rest(2, count=3)
     bids, asks = series.floats(one)

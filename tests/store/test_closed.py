@@ -35,7 +35,7 @@ def minutes(candles: ClosedCandles) -> list[int]:
     return [(text_open_time(each) - MIDNIGHT) // MINUTE for each in candles.texts()]
 
 
-def test_they_begin_with_the_first_answer_or_an_earlier_one_while_none_has_closed() -> None:
+def test_closed_candles_begin_with_the_first_answer_or_an_earlier_one_while_none_has_closed() -> None:
     candles = closed()
     assert candles.following == 0
     candles.begin(MIDNIGHT + MINUTE)
@@ -47,7 +47,7 @@ def test_they_begin_with_the_first_answer_or_an_earlier_one_while_none_has_close
     assert minutes(candles) == [0]
 
 
-def test_rows_that_follow_are_appended_and_older_ones_put_before() -> None:
+def test_rows_that_follow_are_appended_and_older_ones_prepended() -> None:
     candles = closed(3, 6)
     assert merge(candles, 5, 8) == []
     assert merge(candles, 1, 4) == []
@@ -58,7 +58,7 @@ def test_rows_that_follow_are_appended_and_older_ones_put_before() -> None:
     assert candles.newest(2) == texts(6, 8)
 
 
-def test_rows_that_can_not_be_joined_yet_are_given_back_and_older_ones_dropped() -> None:
+def test_rows_that_cannot_be_joined_yet_are_returned_and_older_ones_dropped() -> None:
     candles = closed(3, 6)
     assert merge(candles, 8, 10) == [(MIDNIGHT + 8 * MINUTE, text(8)), (MIDNIGHT + 9 * MINUTE, text(9))]
     assert merge(candles, 0, 2) == []
@@ -77,7 +77,7 @@ def test_a_hole_that_an_answer_shows_on_both_sides_is_kept() -> None:
     assert (candles.audited, candles.mismatches) == (6, 0)
 
 
-def test_a_hole_that_only_we_have_is_not_kept() -> None:
+def test_a_hole_that_exists_only_here_is_not_kept() -> None:
     candles = closed(0, 3)
     assert [opened for opened, _ in merge(candles, 6, 9)] == [MIDNIGHT + minute * MINUTE for minute in (6, 7, 8)]
     assert minutes(candles) == [0, 1, 2]
@@ -92,13 +92,13 @@ def test_rows_within_an_answer_that_lacks_them_are_dropped_and_what_it_has_fills
     assert minutes(candles) == list(range(9))
 
 
-def test_after_a_gap_longer_than_the_depth_they_begin_anew() -> None:
+def test_after_a_gap_longer_than_the_depth_they_begin_again() -> None:
     candles = closed(0, 3, depth=10)
     assert merge(candles, 20, 25) == []
     assert minutes(candles) == [20, 21, 22, 23, 24]
 
 
-def test_a_row_reported_otherwise_is_replaced_and_counted() -> None:
+def test_a_row_that_is_reported_differently_is_replaced_and_counted() -> None:
     candles = closed()
     candles.begin(MIDNIGHT)
     for each in (text(0), text(1, wrong=True), text(2)):
@@ -134,7 +134,7 @@ def test_what_is_remembered_follows_every_change() -> None:
     st.sets(st.integers(0, 60), max_size=30),
     st.lists(st.tuples(st.integers(0, 40), st.integers(1, 12)), min_size=1, max_size=12),
 )
-def test_whatever_comes_they_have_the_holes_of_the_exchange_and_no_other_and_are_never_too_many(
+def test_closed_candles_have_only_the_holes_of_the_exchange_and_are_never_too_many(
     halted: set[int], answers: list[tuple[int, int]]
 ) -> None:
     candles = closed(depth=15)

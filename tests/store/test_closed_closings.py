@@ -1,4 +1,4 @@
-"""What is noted of closed candles."""
+"""What is noted about closed candles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..venue.samples import MIDNIGHT, MINUTE
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**40), st.sampled_from(Source)), max_size=300), st.integers(1, 50))
-def test_the_newest_are_there_and_few_others(noted: list[tuple[int, Source]], most: int) -> None:
+def test_the_newest_are_kept_and_few_others(noted: list[tuple[int, Source]], most: int) -> None:
     closings = Closings()
     for number, (at, source) in enumerate(noted):
         closings.note(MIDNIGHT + number * MINUTE, Closing(at, source), most)
@@ -23,7 +23,7 @@ def test_the_newest_are_there_and_few_others(noted: list[tuple[int, Source]], mo
     assert len(closings) <= most + most // 4 + 1
 
 
-def test_the_first_word_about_a_candle_stays() -> None:
+def test_the_first_note_about_a_candle_stays() -> None:
     closings = Closings()
     closings.note(MIDNIGHT, Closing(5, Source.STREAM), 10)
     closings.note(MIDNIGHT, Closing(9, Source.REST), 10)

@@ -33,7 +33,7 @@ def link(number: int = 1) -> Link:
 
 
 def begun(update_id: int = 100, *, limit: int = 500, on: Link | None = None) -> tuple[DepthSeries, Link]:
-    """A live book as of ``update_id``."""
+    """Return a live book as of ``update_id``."""
     book, source = DepthSeries("BTCUSDT"), on or link()
     book.note_read(100, 0.0)
     book.replace(snapshot(update_id, BIDS, ASKS), Origin(BEGAN, limit, link=source))
@@ -69,7 +69,7 @@ class TestTheRules:
         assert shown(book).bids[0] == ("99.9", "110")
         assert book.live()
 
-    def test_a_snapshot_at_the_very_id_of_an_event(self) -> None:
+    def test_a_snapshot_with_exactly_the_id_of_an_event(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         book.apply(diff(100, 90, bids=[("99.9", "55")]), source)
         book.replace(snapshot(100, BIDS, ASKS), Origin(BEGAN, 500))
@@ -77,7 +77,7 @@ class TestTheRules:
         assert book.apply(diff(105, 100, bids=[("99.9", "56")]), source) is None
         assert shown(book).bids[0] == ("99.9", "56")
 
-    def test_nothing_has_changed_between_the_event_before_and_the_snapshot(self) -> None:
+    def test_a_snapshot_is_continued_where_nothing_has_changed_since_the_event_before_it(self) -> None:
         # Ids belong to all books, so the first event may begin beyond the snapshot and still be the next one.
         book, source = begun(100)
         frame = diff(120, 98, bids=[("99.9", "5")]).replace(b'"U":99', b'"U":117')
@@ -128,21 +128,21 @@ class TestTheRules:
         assert shown(book).bids[0] == ("99.9", "3")
         assert book.holes == 1
 
-    def test_ids_that_run_backwards(self) -> None:
+    def test_ids_that_go_back(self) -> None:
         book, source = begun(100)
         book.apply(diff(110, 100), source)
         assert book.apply(diff(20, 10, event=BEGAN + 9_000), source) == GAP
         book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 8_999), Origin(BEGAN + 9_001, 500))
         assert shown(book).update_id == 20
 
-    def test_ids_that_run_backwards_on_another_connection(self) -> None:
+    def test_ids_that_go_back_on_another_connection(self) -> None:
         book, source = begun(100)
         source.up = False
         assert book.apply(diff(20, 10, event=BEGAN + 60_000), link(2)) == GAP
         book.replace(snapshot(15, BIDS, ASKS, event=BEGAN + 59_999), Origin(BEGAN + 60_001, 500))
         assert shown(book).update_id == 20
 
-    def test_a_snapshot_of_an_old_count_takes_nothing_back(self) -> None:
+    def test_a_snapshot_of_an_old_count_sets_nothing_back(self) -> None:
         """A replica lags behind ids that have begun again, lower."""
         book, source = begun(1_000)
         assert book.apply(diff(20, 10, bids=[("99.9", "7")], event=BEGAN + 9_000), source) == GAP
@@ -197,7 +197,7 @@ class TestAtRest:
     """A market that rests: no event comes, and the ids of snapshots are what they are."""
 
     def lost(self) -> tuple[DepthSeries, Link]:
-        """A book that lacks something: its newest event ends at 120 and continues nothing."""
+        """Return a book that lacks something: its newest event ends at 120 and continues nothing."""
         book, source = begun(100)
         assert book.apply(diff(120, 115, bids=[("99.9", "7")]), source) == GAP
         assert not book.live()
@@ -205,7 +205,7 @@ class TestAtRest:
 
     @staticmethod
     def resting(update_id: int, event: int) -> Book:
-        """What REST shows at ``event`` of a book that changed last before all of this."""
+        """Return what REST shows at ``event`` of a book that last changed before all of this."""
         return replace(snapshot(update_id, BIDS, ASKS, event=event), transaction_time=BEGAN + 90)
 
     def test_a_snapshot_that_stays_older_than_the_newest_event_is_the_book_at_rest(self) -> None:
@@ -233,7 +233,7 @@ class TestAtRest:
             assert book.live() is (seconds == 12)
         assert shown(book).bids == [*map(tuple, BIDS)]
 
-    def test_what_it_shows_then_is_not_overwritten_by_events_of_the_old_count(self) -> None:
+    def test_a_snapshot_of_the_new_count_is_not_overwritten_by_events_of_the_old_one(self) -> None:
         book, source = begun(100)
         assert book.apply(diff(120, 100, bids=[("99.9", "7")], event=BEGAN + 80), source) is None
         source.up = False
@@ -247,7 +247,7 @@ class TestAtRest:
         assert (found.update_id, found.bids) == (5, [*map(tuple, BIDS)])
 
     def test_each_snapshot_after_that_shows_that_it_still_rests(self) -> None:
-        """It had to be seen twice, ten seconds apart, once more for each, and was not live for half a minute."""
+        """Each one had to be seen twice, ten seconds apart, and the book was not live for half a minute."""
         book, source = begun(100)
         assert book.apply(diff(120, 100, event=BEGAN + 95), source) is None
         source.up = False
@@ -257,7 +257,7 @@ class TestAtRest:
         assert book.has_shown(BEGAN + 15_000 - LAGS_AT_MOST)
 
     @pytest.mark.parametrize(("previous", "goes_on"), [(5, True), (8, False)])
-    def test_what_ends_the_rest_is_taken_at_once_though_ids_have_begun_again(
+    def test_the_event_that_ends_the_rest_is_applied_at_once_though_ids_have_begun_again(
         self, previous: int, goes_on: bool
     ) -> None:
         book, source = begun(100)
@@ -278,14 +278,14 @@ class TestAtRest:
             assert book.apply(diff(12, 9, event=BEGAN + 23_600), again) is None
             assert shown(book).update_id == 12
 
-    def test_a_replica_that_lags_or_moves_on_is_none(self) -> None:
+    def test_answers_of_a_replica_that_lags_or_moves_on_do_not_show_a_rest(self) -> None:
         book, source = self.lost()
         for step in range(40):
             now = BEGAN + 1000 * step
             book.replace(self.resting(80 + step // 2, now), Origin(now, 500, link=source))
         assert not book.live()
 
-    def test_nor_is_one_after_which_an_event_came(self) -> None:
+    def test_a_book_is_not_at_rest_after_an_event(self) -> None:
         book, source = self.lost()
         for step in range(1, 40):
             now = BEGAN + 1000 * step
@@ -293,7 +293,7 @@ class TestAtRest:
             book.apply(diff(120 + step, 119 + step, event=now + 500), source)
         assert not book.live()
 
-    def test_up_to_when_an_answer_shows_that_nothing_is_newer(self) -> None:
+    def test_an_answer_shows_up_to_when_nothing_is_newer(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         asked = BEGAN + 60_000
         book.replace(self.resting(110, BEGAN + 94), Origin(asked, 500, link=source))
@@ -314,18 +314,18 @@ class TestRange:
         assert not book.covers(5)
         assert book.read(5) is None
 
-    def test_levels_that_go_are_not_made_up_for(self) -> None:
+    def test_levels_that_go_are_not_replaced(self) -> None:
         book, source = begun(100, limit=3)
         book.apply(diff(110, 100, bids=[("99.9", "0")]), source)
         assert book.read(3) is None
         assert shown(book, 2).bids == [("99.8", "2"), ("9.9", "3")]
 
-    def test_a_snapshot_that_was_not_full_shows_all_there_is(self) -> None:
+    def test_a_snapshot_that_was_not_full_shows_the_whole_book(self) -> None:
         book, source = begun(100, limit=500)
         book.apply(diff(110, 100, bids=[("5.0", "9"), ("99.9", "0")]), source)
         assert shown(book, 1000).bids == [("99.8", "2"), ("9.9", "3"), ("5.0", "9")]
 
-    def test_each_side_for_itself(self) -> None:
+    def test_each_side_has_its_own_range(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         book.replace(snapshot(100, BIDS[:2], ASKS), Origin(BEGAN, 3, link=source))
         book.go_live(source)
@@ -343,7 +343,7 @@ class TestRange:
         assert shown(book, 2).asks == ASKS[1:]
         assert book.live()
 
-    def test_a_snapshot_from_before_what_was_read(self) -> None:
+    def test_a_snapshot_from_before_what_was_read_changes_nothing(self) -> None:
         book, source = begun(100, limit=3)
         for last in range(110, 110 + RECENT):
             book.apply(diff(last, last - 1 if last > 110 else 100, bids=[("99.9", str(last))]), source)
@@ -375,7 +375,7 @@ class TestUnusable:
             b'{"stream":"btcusdt@depth@100ms","data":{}}',
         ],
     )
-    def test_frames_whose_ids_can_not_be_read_change_nothing(self, frame: bytes) -> None:
+    def test_frames_whose_ids_cannot_be_read_change_nothing(self, frame: bytes) -> None:
         book, source = begun(100)
         with pytest.raises(DecodeError):
             book.apply(frame, source)
@@ -401,7 +401,7 @@ class TestUnusable:
         book.replace(snapshot(112, BIDS, ASKS), Origin(BEGAN, 500))
         assert shown(book).bids[0] == ("99.9", "4")
 
-    def test_found_while_nobody_reads(self) -> None:
+    def test_an_unusable_event_is_found_while_nobody_reads(self) -> None:
         book, source = begun(0)
         notices = []
         for last in range(1, MOST_QUEUED + 3):
@@ -411,7 +411,7 @@ class TestUnusable:
         assert notices.index(GAP) == MOST_QUEUED
         assert not book.live()
 
-    def test_in_a_frame_that_waits_for_its_snapshot(self) -> None:
+    def test_an_unusable_frame_is_found_while_it_waits_for_its_snapshot(self) -> None:
         book, source = DepthSeries("BTCUSDT"), link()
         book.apply(diff(110, 100, bids=[("x", "1")]), source)
         book.apply(diff(120, 110), source)
@@ -422,7 +422,7 @@ class TestUnusable:
 
 
 class TestBounds:
-    def test_events_are_applied_in_part_when_nobody_reads(self) -> None:
+    def test_events_are_applied_now_and_then_when_nobody_reads(self) -> None:
         book, source = begun(0)
         for last in range(1, 5 * MOST_QUEUED):
             book.apply(diff(last, last - 1, bids=[("99.9", str(last))]), source)
@@ -484,7 +484,7 @@ class TestConnections:
         assert book.live()
         assert book.state(0).link is source
 
-    def test_an_answer_to_a_reader_takes_no_liveness_away(self) -> None:
+    def test_an_answer_to_a_reader_does_not_end_the_liveness(self) -> None:
         book, source = begun(100)
         book.replace(snapshot(105, BIDS, ASKS), Origin(BEGAN, 500))
         assert book.live()
@@ -506,7 +506,7 @@ class TestConnections:
         source.up = False
         assert book.apply(diff(130, 120), link(2)) == GAP
         assert book.read(20) is None
-        assert book.holes == 0, "a connection that was cut is no stream that leaves things out"
+        assert book.holes == 0, "a connection that was cut is not a stream that leaves things out"
 
     def test_a_quiet_reconnect_is_confirmed_by_a_snapshot(self) -> None:
         book, source = begun(100)
@@ -614,7 +614,7 @@ class TestConnections:
         assert book.live()
         assert shown(book).update_id == 130
 
-    def test_it_resumes_on_the_connection_that_keeps_it_up_alone(self) -> None:
+    def test_it_resumes_on_the_only_connection_that_keeps_it_up_to_date(self) -> None:
         book, old = begun()
         new = link(2)
         book.subscribed_on(new)
@@ -623,7 +623,7 @@ class TestConnections:
 
 
 class TestAudit:
-    def test_a_book_that_is_wrong_is_found_and_put_right(self) -> None:
+    def test_a_book_that_is_wrong_is_found_and_corrected(self) -> None:
         book, source = begun(100)
         book.apply(diff(110, 100, bids=[("99.9", "7")]), source)
         shown(book)
@@ -636,7 +636,7 @@ class TestAudit:
         book.replace(snapshot(100, [*BIDS, ("9.8", "1")], [*ASKS, ("1001", "1")]), Origin(BEGAN, 4))
         assert (book.counts().audited, book.counts().mismatches) == (1, 0)
 
-    def test_of_different_ids_nothing_is_compared(self) -> None:
+    def test_books_of_different_ids_are_not_compared(self) -> None:
         book, _ = begun(100)
         book.replace(snapshot(105, BIDS[1:], ASKS), Origin(BEGAN, 500))
         assert (book.counts().audited, book.counts().mismatches) == (0, 0)
@@ -767,7 +767,7 @@ class TestThreads:
 
 @pytest.fixture(scope="module")
 def snapshots(recording: Path) -> dict[str, Book]:
-    """The recorded REST snapshots by symbol."""
+    """Return the recorded REST snapshots by symbol."""
     return {
         url.split("symbol=")[1].split("&")[0]: book_snapshot(body)
         for url, body in answers(recording)
@@ -776,14 +776,14 @@ def snapshots(recording: Path) -> dict[str, Book]:
 
 
 class TestTheRealRecording:
-    """Four symbols, half a minute: the snapshots were taken while the stream ran."""
+    """Four symbols for half a minute; the snapshots were taken while the stream ran."""
 
     @pytest.mark.parametrize("symbol", ["SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT"])
     @pytest.mark.parametrize("after", [0, 6, 40])
     def test_books_chain_and_their_best_prices_are_those_of_the_ticker(
         self, recording: Path, snapshots: dict[str, Book], symbol: str, after: int
     ) -> None:
-        """Whenever the snapshot comes: before every event, or after some."""
+        """The snapshot may come before every event, or after some."""
         tickers: dict[int, list[dict[str, Any]]] = {}
         for _, data in of_stream(recording, f"{symbol.lower()}@bookTicker"):
             tickers.setdefault(data["u"], []).append(data)
@@ -811,7 +811,7 @@ class TestTheRealRecording:
         assert chained > 90
         assert compared >= 5
 
-    def test_thin_books_are_known_whole(self, recording: Path, snapshots: dict[str, Book]) -> None:
+    def test_thin_books_are_known_completely(self, recording: Path, snapshots: dict[str, Book]) -> None:
         book, source = DepthSeries("KEEPUSDT"), link()
         for frame, _ in of_stream(recording, "keepusdt@depth"):
             book.apply(frame, source)

@@ -63,7 +63,7 @@ def test_a_snapshot_that_is_older_than_the_one_before() -> None:
     assert chain.after(10) is None
 
 
-def test_bounds() -> None:
+def test_what_is_kept_is_bounded() -> None:
     source = link()
     chain = chain_of(1, 5 * MOST_UNAPPLIED, source)
     assert MOST_UNAPPLIED <= chain.pending <= MOST_UNAPPLIED + RECENT
@@ -88,7 +88,7 @@ def test_the_connection_that_ends_has_not_reported_what_the_other_began_with() -
 
 
 def test_ids_that_begin_again_leave_nothing_out() -> None:
-    """Four new counts within five minutes suspended the book."""
+    """Four new counts within five minutes once suspended the book."""
     source = link()
     chain = chain_of(10, 12, source)
     assert not chain.add(Diff(1, 2, 12, b"2"), source)
@@ -122,7 +122,7 @@ def test_a_snapshot_leads_up_to_what_came_ahead() -> None:
     assert lasts(chain.take()) == [20, 21]
 
 
-def test_forgetting() -> None:
+def test_after_forgetting_nothing_is_known() -> None:
     source = link()
     chain = chain_of(10, 15, source)
     chain.forget()
@@ -133,7 +133,7 @@ def test_forgetting() -> None:
 
 
 def at(previous: int, last: int, event: int) -> Diff:
-    """An event of this time, also by the matching engine's clock."""
+    """Return an event of this time, also by the matching engine's clock."""
     return Diff(previous, last, event, frame("btcusdt@depth@100ms", diff_data(last, last, previous, [], [], event)))
 
 
@@ -170,7 +170,7 @@ def test_a_later_event_without_a_higher_id_leaves_nothing_out_and_begins_again()
     assert [each.frame for each in chain.take()] == [b"again"]
 
 
-def test_what_a_connection_left_out_is_not_missing_where_a_snapshot_has_shown_it() -> None:
+def test_what_a_connection_left_out_is_not_missing_once_a_snapshot_has_shown_it() -> None:
     source = link()
     chain = chain_of(10, 12, source)
     chain.rebase(15, 0)
@@ -179,7 +179,7 @@ def test_what_a_connection_left_out_is_not_missing_where_a_snapshot_has_shown_it
     assert lasts(chain.take()) == [16]
 
 
-def test_what_a_snapshot_has_shown_already_is_no_hole_when_it_comes() -> None:
+def test_an_event_that_a_snapshot_has_already_shown_is_not_a_hole() -> None:
     source = link()
     chain = chain_of(10, 12, source)
     chain.rebase(13, 0)
@@ -223,7 +223,7 @@ def test_a_hand_over_without_anything_missing() -> None:
     assert lasts(chain.take()) == [10, 11, 12, 13, 14]
 
 
-def test_a_hand_over_before_the_older_connection_has_delivered_what_is_between() -> None:
+def test_a_hand_over_before_the_older_connection_has_delivered_what_lies_between() -> None:
     old, new = link(), link(2)
     chain = chain_of(10, 13, old)
     assert chain.add(diff(20), new)
@@ -240,7 +240,7 @@ def test_a_hand_over_between_other_connections_changes_nothing() -> None:
     assert DepthSequencer().hand_over(None, source), "nothing has come yet"
 
 
-def test_a_connection_takes_the_place_of_none_and_of_one_that_has_ended_but_not_of_a_living_one() -> None:
+def test_a_connection_replaces_none_or_one_that_has_ended_but_not_a_live_one() -> None:
     first, second = link(), link(2)
     chain = DepthSequencer()
     chain.attach(first)
@@ -282,7 +282,7 @@ def test_a_snapshot_with_an_older_id_that_shows_all_leaves_only_what_is_later_by
     assert chain.event == 3_000
 
 
-def test_after_a_rest_under_a_new_count_what_continues_the_snapshot_goes_on() -> None:
+def test_after_a_rest_under_a_new_count_events_that_continue_the_snapshot_are_applied() -> None:
     for first, goes_on in ((at(5, 6, 2_100), True), (at(4, 5, 2_100), True), (at(6, 7, 2_100), False)):
         ended, source = link(), link(2)
         chain = DepthSequencer()
@@ -299,10 +299,10 @@ def test_after_a_rest_under_a_new_count_what_continues_the_snapshot_goes_on() ->
         assert chain.last_update_id == first.last
 
 
-def test_such_a_snapshot_leaves_nothing_that_bears_no_time_or_its_own() -> None:
+def test_a_snapshot_that_shows_a_rest_drops_events_without_a_time_or_of_its_own_time() -> None:
     chain = chain_of(10, 13, link())
     chain.confirm(5, 2_000, 2_000)
-    assert chain.take() == [], "what does not tell its time is of no use"
+    assert chain.take() == [], "what has no time is of no use"
     chain = DepthSequencer()
     newest = at(99, 100, 2_000)
     chain.add(newest, link())
@@ -310,7 +310,7 @@ def test_such_a_snapshot_leaves_nothing_that_bears_no_time_or_its_own() -> None:
     assert chain.take() == []
 
 
-def test_what_is_of_no_use_is_cut_off_with_all_before_it() -> None:
+def test_an_unusable_event_is_cut_off_with_everything_before_it() -> None:
     chain = chain_of(10, 15, link())
     chain.take(1)
     chain.cut_after(diff(12))

@@ -30,7 +30,7 @@ EVERY = tuple(INTERVALS)
         ("8h", ("6h", "3m"), "3m"),
         ("5m", ("3m",), None),
         ("1m", ("1h",), None),
-        ("1d", ("1m",), None),  # of 1,440 rows memory does not keep enough
+        ("1d", ("1m",), None),  # memory does not keep the 1,440 rows that it would take
         ("1M", ("15m",), None),
         ("4h", ("4h",), None),
     ],
@@ -50,7 +50,7 @@ def test_a_larger_candle_begins_and_ends_with_whole_smaller_ones(smaller: str, l
         assert open_time(smaller, ends) == ends
 
 
-def test_what_has_lost_its_source_has_a_stream_of_its_own() -> None:
+def test_a_series_that_has_lost_its_source_has_a_stream_of_its_own() -> None:
     desk = Desk(("1m", "15m", "1h"), TURNS["hour"] - 200_000)
     desk.store.unfollow([Key(Kind.KLINES, BTC, "15m")])
     key = Key(Kind.KLINES, BTC, "1h")

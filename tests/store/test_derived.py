@@ -1,4 +1,4 @@
-"""Larger candles that are summed from smaller ones are those of REST, string for string, or in doubt.
+"""Larger candles that are summed from smaller ones equal those of REST, string for string, or are in doubt.
 
 The truth of the properties is the simulator's market, which has its own arithmetic.
 """
@@ -110,7 +110,7 @@ def test_derived_candles_are_those_of_rest(
     for step in steps:
         desk.run(step)
         if desk.doubt(chain[0]):
-            desk.ask(chain[0])  # as the engine does, say of a candle that ended just before the start
+            desk.ask(chain[0])  # as the engine does, for example for a candle that ended just before the start
         compared += desk.check()
     for interval in chain:
         desk.ask(interval)  # an audit finds nothing to correct
@@ -162,7 +162,7 @@ def test_a_larger_candle_is_in_doubt_whenever_its_source_is() -> None:
 
 
 @pytest.mark.parametrize("read", [False, True], ids=["unread", "just read"])
-def test_an_answer_of_before_a_recomputation_does_not_bring_the_larger_candle_back(read: bool) -> None:
+def test_an_answer_from_before_a_recomputation_does_not_bring_the_larger_candle_back(read: bool) -> None:
     desk = Desk(("1m", "30m", "1h"), TURNS["hour"] - 10_000, activity=2.0)
     desk.warm()
     desk.run(5.0)
@@ -229,7 +229,7 @@ def test_a_close_is_reported_once_by_the_thread_that_merged_it(read: bool) -> No
     assert closing.source.value == "stream"
 
 
-def test_what_a_reader_took_over_first_is_reported_all_the_same() -> None:
+def test_a_close_that_a_reader_merged_first_is_reported_all_the_same() -> None:
     desk = Desk(("1m", "15m"), TURNS["hour"] - 3_000, activity=5.0)
     desk.warm()
     series = desk.series("15m")
@@ -245,7 +245,7 @@ def test_what_a_reader_took_over_first_is_reported_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("behind", [0, 60_000], ids=["right", "by a clock that is behind"])
-def test_an_answer_about_the_open_candle_that_is_ahead_of_the_stream_is_not_outdone(behind: int) -> None:
+def test_an_answer_about_the_open_candle_that_is_ahead_of_the_stream_is_not_overwritten(behind: int) -> None:
     desk = Desk(("1m", "15m"), TURNS["hour"] - 100_000, activity=3.0)
     desk.warm()
     desk.run(2.0)
@@ -261,7 +261,7 @@ def test_an_answer_about_the_open_candle_that_is_ahead_of_the_stream_is_not_outd
     assert desk.check() == 1
 
 
-def test_readers_and_the_stream_take_over_at_once_without_losing_a_candle() -> None:
+def test_readers_and_the_stream_merge_at_the_same_time_without_losing_a_candle() -> None:
     desk = Desk(("1m", "3m", "15m"), TURNS["hour"] - 170_000, activity=1.0)
     desk.warm()
     texts = [
@@ -365,7 +365,7 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
 
 
 def test_a_later_answer_with_fewer_trades_puts_what_is_derived_in_doubt() -> None:
-    """Its source, whose stream had died, had not heard of the candle that was computed again."""
+    """Its source, whose stream had died, had not received the candle that was computed again."""
     desk = Desk(("1m", "15m"), TURNS["hour"] - 200_000)
     desk.warm()
     desk.run(5.0)

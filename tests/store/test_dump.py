@@ -76,7 +76,7 @@ def test_parts_that_changed_places_are_refused() -> None:
 
 
 def rewritten(series: Series, **facts: Any) -> list[bytes]:
-    """The dump of a series with other facts."""
+    """Return the dump of a series with other facts."""
     found = dump.read(series.key, series.dump())
     assert found is not None
     known = {name: value for name, value in found.facts.items() if name not in ("format", "key")}
@@ -134,7 +134,7 @@ def test_an_open_candle_is_not_written() -> None:
     assert OPEN not in [candle.rank for candle in other._pending.candles.values()]
 
 
-def test_after_a_load_candles_ask_for_what_weighs_least_and_are_live_by_their_first_frame() -> None:
+def test_after_a_load_candles_make_the_cheapest_request_and_are_live_with_their_first_frame() -> None:
     series = candles()
     series.load(warmed(TRUTH, 5).dump())
     now = asked(TRUTH, 5)
@@ -229,7 +229,7 @@ def test_a_dump_of_open_interest_that_contradicts_its_header_is_refused(facts: d
     assert len(series) == 0
 
 
-def test_of_loaded_open_interest_the_later_answer_wins() -> None:
+def test_a_later_answer_wins_over_loaded_open_interest() -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 3)
     series.load(interest().dump())
     assert (len(series), series.complete) == (3, False)
@@ -240,7 +240,7 @@ def test_of_loaded_open_interest_the_later_answer_wins() -> None:
     assert series.read(1)[0]["sumOpenInterest"] == "2.0"
 
 
-def test_loaded_listings_decide_nothing_until_rest_has_answered() -> None:
+def test_loaded_listings_change_nothing_until_rest_has_answered() -> None:
     body = compact(samples.exchange_info({"BTCUSDT": "TRADING", "ETHUSDT": "SETTLING"}, onboarded={"BTCUSDT": 5}))
     board, other = ListingBoard(now=lambda: 0.0), ListingBoard(now=lambda: 0.0)
     board.replace(exchange_info(body), Origin(MIDNIGHT))
@@ -277,7 +277,7 @@ def test_loaded_candles_are_audited_by_the_first_answer_that_covers_the_newest()
     assert series.closed_rows() == TRUTH.texts(now, 500)[:-1]
 
 
-def test_where_one_loaded_candle_differs_none_of_the_older_ones_is_kept() -> None:
+def test_no_older_candle_is_kept_where_a_loaded_one_differs() -> None:
     other = Truth("1m", MIDNIGHT, [3, 1, 0, 2, 5, 2, 1, 3])  # it knows another fifth candle
     series = loaded(other)
     now = asked(TRUTH, 5)
@@ -292,7 +292,7 @@ def test_where_one_loaded_candle_differs_none_of_the_older_ones_is_kept() -> Non
     assert series.closed_rows() == TRUTH.texts(now, 500)[:-1]
 
 
-def test_loaded_candles_too_old_to_be_joined_are_no_longer_to_be_audited() -> None:
+def test_loaded_candles_too_old_to_be_joined_need_no_audit() -> None:
     series = KlineSeries("BTCUSDT", "1m", 3)
     series.load(warmed(TRUTH, 2).dump())
     now = asked(TRUTH, 7)
@@ -345,7 +345,7 @@ def test_loaded_trades_lack_nothing_that_the_stream_may_bring_until_their_patien
     assert request.from_id == 7
 
 
-def test_trades_that_streamed_before_the_load_are_joined_where_they_follow() -> None:
+def test_trades_that_streamed_before_the_load_are_joined_where_they_follow_it() -> None:
     for first, expected in ((7, [5, 6, 7]), (8, [8])):
         series, link = TradeSeries("BTCUSDT", 100), Link(7, "market", 0.0)
         series.expecting = True

@@ -20,7 +20,7 @@ def test_an_answer_that_lacks_candles_by_more_than_a_replica_lags_shows_a_halt()
     assert not halt.lasts(0), "the newest answer counts"
 
 
-def test_an_event_of_later_ends_what_an_answer_showed() -> None:
+def test_a_later_event_ends_what_an_answer_showed() -> None:
     halt = Halt()
     shown = BEGINS + ANSWERED_WITHIN
     halt.note_answer(shown, BEGINS)
@@ -28,7 +28,7 @@ def test_an_event_of_later_ends_what_an_answer_showed() -> None:
     assert not halt.lasts(shown)
 
 
-def test_it_is_over_where_the_contract_is_said_to_trade_since() -> None:
+def test_a_halt_is_over_once_the_contract_is_said_to_trade() -> None:
     halt = Halt()
     shown = BEGINS + ANSWERED_WITHIN
     halt.note_trading(shown)
@@ -68,7 +68,7 @@ def test_a_replica_that_lags_shows_a_halt_that_is_over(announced: bool) -> None:
         (30_000, 20_000, MINUTE, 2 * MINUTE, True),  # that was before
     ],
 )
-def test_which_candles_may_be_of_a_pause_that_the_contract_has_announced(
+def test_candles_may_belong_to_a_pause_that_the_contract_has_announced(
     paused: int | None, trading: int | None, closes: int, following: int, covered: bool
 ) -> None:
     halt = Halt()
@@ -79,11 +79,11 @@ def test_which_candles_may_be_of_a_pause_that_the_contract_has_announced(
     assert halt.may_cover(BEGINS + closes, BEGINS + following) is covered
 
 
-def test_only_a_later_pause_takes_the_place_of_one() -> None:
+def test_only_a_later_pause_replaces_an_announced_one() -> None:
     halt = Halt()
     halt.note_paused(BEGINS)
     halt.note_trading(BEGINS + MINUTE)
     halt.note_paused(BEGINS)
-    assert not halt.may_cover(BEGINS + 2 * MINUTE, BEGINS + 3 * MINUTE), "it is said again, and is over"
+    assert not halt.may_cover(BEGINS + 2 * MINUTE, BEGINS + 3 * MINUTE), "it is announced again, and is over"
     halt.note_paused(BEGINS + 90_000)
     assert halt.may_cover(BEGINS + 2 * MINUTE, BEGINS + 3 * MINUTE)

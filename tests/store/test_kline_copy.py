@@ -1,4 +1,4 @@
-"""Series of candles as other processes see them."""
+"""How other processes see series of candles."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_copy_shows_a_contradiction_and_its_end() -> None:
     assert not copy.state(truth.told_at(1, 6)).doubt
 
 
-def test_a_copy_is_doubted_for_the_same_reason() -> None:
+def test_a_copy_is_in_doubt_for_the_same_reason() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series, copy = warmed(truth, 1), series_of(truth)
     now = asked(truth, 1)

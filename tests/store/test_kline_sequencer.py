@@ -17,7 +17,7 @@ from ..venue.samples import MIDNIGHT, MINUTE
 from .candles import LINK, STARTS, Truth, asked, series_of, state, warmed
 
 
-def test_frames_without_an_answer_are_no_history() -> None:
+def test_frames_without_an_answer_are_not_a_history() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 3])
     series = series_of(truth)
     for i in range(2):
@@ -26,7 +26,7 @@ def test_frames_without_an_answer_are_no_history() -> None:
     assert series.rows(5, truth.end, exact=True) == []
 
 
-def test_frames_before_the_first_answer_are_no_gap() -> None:
+def test_frames_before_the_first_answer_are_not_a_gap() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 3])
     series = series_of(truth)
     assert [series.apply(truth.frame(i, 1), LINK) for i in range(2)] == [None, None]
@@ -40,7 +40,7 @@ def test_what_was_buffered_before_the_answer_joins_it() -> None:
     series.apply(truth.frame(3, 2), LINK)
     now = truth.told_at(3, 2)
     series.replace(truth.texts(truth.opens[2] + 100), Origin(truth.opens[2] + 100, 499))
-    # Candle 1 had closed only 100 ms before it was asked for, so REST may not have had its last word.
+    # Candle 1 had closed only 100 ms before the request, so what REST showed may not have been final.
     assert series.following() == truth.opens[1]
     assert series.state(now).doubt
     series.replace(truth.texts(truth.opens[3] + 100), Origin(truth.opens[3] + 100, 499))
@@ -50,7 +50,9 @@ def test_what_was_buffered_before_the_answer_joins_it() -> None:
 
 
 @pytest.mark.parametrize("first", ["the final event", "the answer of one row"])
-def test_the_last_word_on_a_candle_before_an_answer_of_one_row_counts_once_another_reaches_back(first: str) -> None:
+def test_the_final_event_of_a_candle_before_an_answer_of_one_row_counts_once_another_answer_reaches_back(
+    first: str,
+) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 3, 4, 5])
     series = series_of(truth)
     now = truth.opens[3] + 250
@@ -125,7 +127,7 @@ def test_an_answer_older_than_the_stream_changes_nothing() -> None:
     assert state(series, now)[1:] == before[1:]
 
 
-def test_the_final_event_closes_the_candle_and_tells_so() -> None:
+def test_the_final_event_closes_the_candle_and_is_reported() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 1)
     assert series.apply(truth.frame(1, 2), LINK) is None
@@ -138,7 +140,7 @@ def test_the_final_event_closes_the_candle_and_tells_so() -> None:
     assert text_open_time(series.closed_rows()[-1]) == truth.opens[1]
 
 
-def test_the_final_event_closes_also_a_candle_of_which_nothing_else_came() -> None:
+def test_the_final_event_also_closes_a_candle_without_any_other_frame() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 2)
     series.apply(truth.frame(2, final=True), LINK)
@@ -149,7 +151,7 @@ def test_the_final_event_closes_also_a_candle_of_which_nothing_else_came() -> No
     assert series.following() == quiet.end
 
 
-def test_a_repeated_frame_of_a_candle_before_the_newest_says_nothing() -> None:
+def test_a_repeated_frame_of_a_candle_before_the_newest_reports_nothing() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 3), LINK)
@@ -160,7 +162,7 @@ def test_a_repeated_frame_of_a_candle_before_the_newest_says_nothing() -> None:
     assert state(series, now) == before
 
 
-def test_the_final_version_counts_also_where_it_has_fewer_trades() -> None:
+def test_the_final_version_counts_even_where_it_has_fewer_trades() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9, 5])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 5), LINK)
@@ -170,7 +172,7 @@ def test_the_final_version_counts_also_where_it_has_fewer_trades() -> None:
     assert series.rows(1, None, exact=True) == [final]
 
 
-def test_a_later_frame_of_fewer_trades_of_a_candle_before_the_newest_is_to_be_shown_by_rest() -> None:
+def test_a_later_frame_of_fewer_trades_of_a_candle_before_the_newest_must_be_confirmed_by_rest() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9, 5])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 5), LINK)
@@ -182,7 +184,7 @@ def test_a_later_frame_of_fewer_trades_of_a_candle_before_the_newest_is_to_be_sh
     assert series.rows(3, None, exact=True)[1] == truth.row(1, 5)
 
 
-def test_a_candle_beyond_a_gap_tells_of_it_once() -> None:
+def test_a_candle_beyond_a_gap_reports_it_once() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 4), LINK)
@@ -191,7 +193,7 @@ def test_a_candle_beyond_a_gap_tells_of_it_once() -> None:
     assert series.apply(truth.frame(2, 2), LINK) is None
 
 
-def test_frames_without_end_that_no_answer_joins_do_not_grow() -> None:
+def test_endless_frames_that_no_answer_joins_take_bounded_memory() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * (MOST_PENDING + 50))
     series = series_of(truth)
     for i in range(len(truth)):
@@ -230,7 +232,7 @@ def test_what_closed_between_a_dump_and_the_first_answer_did_not_close_here() ->
     assert [series.closing(opened) for opened in truth.opens] == [None] * 5
 
 
-def test_what_was_written_down_is_joined_by_the_frames_that_came_before_it_was_loaded() -> None:
+def test_saved_candles_are_joined_by_the_frames_that_came_before_they_were_loaded() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = series_of(truth)
     for frame in (truth.frame(0, final=True), truth.frame(1, final=True), truth.frame(2, 2)):
@@ -241,7 +243,7 @@ def test_what_was_written_down_is_joined_by_the_frames_that_came_before_it_was_l
     assert series.rows(9, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
 
 
-def test_a_frame_of_a_candle_that_was_written_down_leaves_no_doubt() -> None:
+def test_a_frame_of_a_saved_candle_leaves_no_doubt() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series, now = series_of(truth), truth.told_at(2, 1)
     for frame in (truth.frame(1, 3), truth.frame(2, 1)):
@@ -251,7 +253,7 @@ def test_a_frame_of_a_candle_that_was_written_down_leaves_no_doubt() -> None:
     assert series.rows(9, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 1)]
 
 
-def test_what_was_written_down_outweighs_that_an_answer_had_no_candle() -> None:
+def test_saved_candles_count_though_an_answer_had_none() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = series_of(truth)
     series.replace([], Origin(MIDNIGHT - 60, 499))
@@ -271,13 +273,13 @@ def test_a_candle_after_one_that_was_never_final_is_a_gap() -> None:
     now = truth.told_at(2, 2)
     assert "final" in series.state(now).doubt
     assert series.counts().lost == 1
-    # The lost final event, made good by REST once it is final there.
+    # REST makes up for the lost final event once the candle is final there.
     series.replace(truth.texts(asked(truth, 2), 2), Origin(asked(truth, 2), 2))
     assert series.rows(3, now, exact=True) == [*truth.finals(0, 2), truth.row(2, 2)]
     assert not series.state(now).doubt
 
 
-def test_a_candle_that_an_answer_reported_before_its_stream_is_no_gap_until_the_stream_does() -> None:
+def test_a_candle_that_an_answer_showed_before_its_stream_is_not_a_gap_until_the_stream_shows_it() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 4), LINK)
@@ -289,7 +291,7 @@ def test_a_candle_that_an_answer_reported_before_its_stream_is_no_gap_until_the_
     assert notice is not None
     assert notice.change is Change.GAP
     assert "lost" in series.state(now).doubt
-    assert series.apply(truth.frame(2, 3), LINK) is None, "told once"
+    assert series.apply(truth.frame(2, 3), LINK) is None, "reported once"
 
 
 def test_a_late_event_of_a_closed_candle_is_counted_and_dropped() -> None:
@@ -342,7 +344,7 @@ def test_an_unusable_final_event_does_not_close_the_candle() -> None:
     assert series.following() == truth.opens[1]
 
 
-def test_rows_out_of_order_are_refused_whole() -> None:
+def test_rows_out_of_order_are_all_refused() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     texts = truth.texts(truth.end)
     for wrong in ([texts[1], texts[0]], [texts[0], texts[0]]):
@@ -353,7 +355,7 @@ def test_rows_out_of_order_are_refused_whole() -> None:
 
 
 @pytest.mark.parametrize("interval", STARTS)
-def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
+def test_history_grows_across_period_ends_of_every_calendar(interval: str) -> None:
     truth = Truth(interval, STARTS[interval], [3, 4, 0, 5, 2, 6])
     series = warmed(truth, 1)
     for i in (1, 2, 3, 4, 5):
@@ -369,7 +371,7 @@ def test_history_grows_over_turns_of_every_calendar(interval: str) -> None:
 # --- the exchange's history as a whole ------------------------------------------------------------
 
 
-def test_older_rows_are_put_before_what_is_known() -> None:
+def test_older_rows_are_prepended_to_what_is_known() -> None:
     truth = Truth("1m", MIDNIGHT, [1 + i % 3 for i in range(20)])
     now = asked(truth, 19)
     series = series_of(truth)
@@ -384,7 +386,7 @@ def test_older_rows_are_put_before_what_is_known() -> None:
     assert series.complete
 
 
-def test_a_short_history_is_complete_and_a_full_answer_is_not() -> None:
+def test_a_short_history_is_complete_and_a_full_answer_is_not_complete() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 9)
     now = asked(truth, 8)
     series = series_of(truth)
@@ -411,7 +413,7 @@ def test_a_whole_history_that_begins_later_is_that_of_a_new_contract_of_the_same
     assert series.complete
 
 
-def test_one_with_a_hole_is_no_reason_to_drop_what_is_older() -> None:
+def test_a_history_with_a_hole_is_no_reason_to_drop_older_candles() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 20)
     series, now = warmed(truth, 18), asked(truth, 19)
     texts, rest = truth.texts(now), truth.rest(now)
@@ -419,7 +421,7 @@ def test_one_with_a_hole_is_no_reason_to_drop_what_is_older() -> None:
     assert series.rows(100, now, exact=True) == rest[:8] + rest[10:]
 
 
-def test_a_new_listing_may_have_but_an_open_candle() -> None:
+def test_a_new_listing_may_have_only_an_open_candle() -> None:
     truth = Truth("1m", MIDNIGHT, [5, 5])
     series = series_of(truth)
     now = truth.told_at(0, 2)
@@ -496,7 +498,7 @@ def test_rows_older_than_all_that_is_kept_are_of_no_use() -> None:
     assert state(series, now) == before
 
 
-def test_after_an_absence_longer_than_the_ring_it_begins_anew() -> None:
+def test_after_an_absence_longer_than_the_ring_it_begins_again() -> None:
     truth = Truth("1m", MIDNIGHT, [1 + i % 2 for i in range(200)])
     series = warmed(truth, 30, depth=20, limit=19)
     series.rows(20, None, exact=True)
@@ -532,7 +534,7 @@ def test_a_hole_that_ends_with_the_open_candle_is_remembered() -> None:
     assert not series.state(now).doubt
 
 
-def test_a_hole_that_the_exchange_got_while_we_followed_does_not_leave_it_in_doubt_for_ever() -> None:
+def test_a_hole_that_arises_at_the_exchange_while_it_is_followed_does_not_leave_it_in_doubt_for_ever() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 40)
     series = warmed(truth, 10)
     now = asked(truth, 39)
@@ -566,7 +568,7 @@ def test_an_event_of_a_time_far_ahead_does_not_spoil_the_series() -> None:
 # --- candles without trades -----------------------------------------------------------------------
 
 
-def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -> None:
+def test_a_candle_without_trades_is_proven_by_the_trade_ids_around_it() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
     series = warmed(truth, 1)
     series.apply(truth.frame(1, final=True), LINK)
@@ -588,7 +590,7 @@ def test_a_candle_without_trades_is_proven_by_the_numbers_of_those_around_it() -
         ((4, 1), None, True),
     ],
 )
-def test_nor_is_it_proven_where_the_contract_did_not_trade_meanwhile_of_which_the_exchange_may_have_no_candle(
+def test_trade_ids_prove_nothing_where_the_exchange_may_have_no_candle_of_a_halt(
     paused: tuple[int, int], goes_on: tuple[int, int] | None, proven: bool
 ) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 0, 5, 2], first_trade=500)
@@ -605,7 +607,7 @@ def test_nor_is_it_proven_where_the_contract_did_not_trade_meanwhile_of_which_th
 
 
 @pytest.mark.parametrize("lost", ["a trade between them", "the final event before them"])
-def test_a_candle_is_not_taken_for_one_without_trades_where_the_numbers_leave_room(lost: str) -> None:
+def test_a_candle_is_not_taken_for_one_without_trades_where_trade_ids_leave_room(lost: str) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 2, 0, 5, 2], first_trade=500)
     series = warmed(truth, 1)
     if lost == "a trade between them":
@@ -653,13 +655,13 @@ def test_candles_without_trades_are_not_made_up_where_none_before_them_is_known(
     assert series.closed_rows() == []
 
 
-def test_that_no_trade_came_between_two_frames_says_nothing_of_the_candles_before_both() -> None:
+def test_two_frames_without_a_trade_between_them_show_nothing_about_earlier_candles() -> None:
     truth = Truth("1m", MIDNIGHT, [2, 3, 1, 4], first_trade=100)
     series = series_of(truth)
     half = truth.opens[0] + MINUTE // 2
     series.replace(truth.texts(half, 1), Origin(half, 1))
     series.apply(truth.frame(0, final=True), LINK)
-    series.apply(truth.frame(2, 1), LINK)  # of candle 1 nothing came
+    series.apply(truth.frame(2, 1), LINK)  # nothing came of candle 1
     series.apply(truth.frame(3, 1), LINK)
     assert series.following() == truth.opens[1]
     assert series.closed_rows() == truth.texts(truth.opens[1] - 1)
@@ -677,8 +679,9 @@ def test_a_contract_that_has_not_traded_yet_begins_with_its_first_trade() -> Non
     assert not series.complete
 
 
-def test_an_answer_of_as_many_rows_as_were_requested_shows_no_first_one() -> None:
-    """A reader had asked for one row of a contract that had begun to trade meanwhile, and got no other for minutes."""
+def test_an_answer_with_as_many_rows_as_requested_does_not_show_the_first_candle() -> None:
+    """A reader had requested one row of a contract that had begun to trade meanwhile, and no other row came for
+    minutes."""
     truth = Truth("1m", MIDNIGHT, [2, 3, 4])
     series = series_of(truth)
     series.replace([], Origin(MIDNIGHT - 60, 499))
@@ -689,7 +692,7 @@ def test_an_answer_of_as_many_rows_as_were_requested_shows_no_first_one() -> Non
     assert series.complete
 
 
-def test_nor_does_it_undo_what_a_stream_has_shown() -> None:
+def test_an_empty_answer_does_not_undo_what_a_stream_has_shown() -> None:
     truth = Truth("1m", MIDNIGHT, [2, 3])
     series = series_of(truth)
     series.apply(truth.frame(0, 1), LINK)

@@ -19,7 +19,7 @@ from .candles import LINK, Truth, asked, series_of, warmed
 # --- a new subscription ---------------------------------------------------------------------------
 
 
-def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed() -> None:
+def test_it_is_contiguous_where_all_candles_before_the_first_one_of_a_link_are_closed() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     other = Link(2, "market", 0.0)
     series = warmed(truth, 1)
@@ -37,8 +37,8 @@ def test_it_goes_on_where_all_candles_before_the_first_one_of_a_link_are_closed(
     assert series.is_contiguous()
 
 
-def test_an_answer_from_just_after_a_turn_is_no_reason_to_ask_for_all_rows_again() -> None:
-    """Its last closed row was not final yet, so that it brought one less than was asked for."""
+def test_an_answer_from_just_after_a_close_is_no_reason_to_request_all_rows_again() -> None:
+    """Its last closed row was not final yet, so it brought one row fewer than requested."""
     truth = Truth("1m", MIDNIGHT - 300 * MINUTE, [1] * 330)
     series = series_of(truth, depth=100)
     asked_at = truth.opens[200] + FINAL_IN_REST_AFTER - 1
@@ -81,12 +81,12 @@ def test_while_the_exchange_has_no_candles_memory_serves_what_it_has() -> None:
         assert (standing.doubt, standing.rows) == ("", 11)
         assert cut.rows() == truth.rest(truth.end)
     after = Truth("1m", now, [3], first_trade=12)
-    assert series.apply(after.frame(0, 1), LINK) is not None, "it trades again: what came before is asked for"
+    assert series.apply(after.frame(0, 1), LINK) is not None, "it trades again: what came before is requested"
     assert series.state(now + 1_000).doubt
 
 
 def test_what_rest_showed_of_a_halt_is_in_doubt_as_soon_as_the_contract_is_said_to_trade() -> None:
-    """A quiet one may have no trade for hours, while REST shows flat candles again."""
+    """A quiet contract may have no trade for hours, while REST shows flat candles again."""
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
     assert not series.note_trading(MIDNIGHT), "it had not stopped"
@@ -97,14 +97,14 @@ def test_what_rest_showed_of_a_halt_is_in_doubt_as_soon_as_the_contract_is_said_
     assert not series.state(asked + 10).doubt
     assert series.note_trading(asked + 20)
     assert series.state(asked + 30).doubt
-    series.replace(truth.texts(truth.end)[-2:], Origin(asked + 10, 2))  # was on its way
+    series.replace(truth.texts(truth.end)[-2:], Origin(asked + 10, 2))  # it was under way
     assert series.state(asked + 30).doubt
     series.replace([*truth.texts(truth.end)[-1:], flat(truth.end + MINUTE, truth)], Origin(asked + 40, 2))
     assert not series.state(asked + 50).doubt
     assert series.rows(1, asked + 50, exact=True)[0][0] == truth.end + MINUTE
 
 
-def test_an_answer_that_lags_is_no_halt() -> None:
+def test_an_answer_that_lags_does_not_show_a_halt() -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 11, first_trade=1)
     series = warmed(truth, 10)
     series.apply(truth.frame(10, 1, final=True), LINK)
@@ -140,7 +140,7 @@ def test_the_real_final_candles_are_final(recording: Path) -> None:
 # --- for what is derived from it -------------------------------------------------------------------
 
 
-def test_whatever_happens_but_the_passing_of_time_changes_what_derived_candles_go_by() -> None:
+def test_everything_but_the_passing_of_time_changes_what_derived_candles_depend_on() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
     derived = DerivedKlines(series, "3m", 100)
@@ -165,11 +165,11 @@ def test_whatever_happens_but_the_passing_of_time_changes_what_derived_candles_g
     series.answers += 1
     assert differs(), "an answer"
     derived.separate()
-    assert derived.changes() != seen[-1][1], "it goes by itself from now on"
+    assert derived.changes() != seen[-1][1], "it is on its own from now on"
     assert len(derived.changes()) == len(series.changes())
 
 
-def test_how_long_time_alone_changes_nothing_is_known_where_only_the_open_candle_is_beyond() -> None:
+def test_it_is_known_how_long_nothing_changes_by_itself_where_only_the_open_candle_follows() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     assert series_of(truth).since(0, truth.opens[1], -1).unchanged_until == 0, "nothing is known"
     series = warmed(truth, 1)

@@ -1,4 +1,4 @@
-"""What candles request, what is written down of them, and what consumers are shown."""
+"""What candles request, what is saved of them, and what consumers are shown."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_each_frame_of_an_open_candle_is_counted() -> None:
     assert series.counts().received == 4
 
 
-def test_it_keeps_as_many_as_were_read_of_it() -> None:
+def test_it_keeps_as_many_rows_as_were_read() -> None:
     series = series_of(LONG, depth=50)
     series.deepen(20)
     assert series.depth == 50
@@ -98,10 +98,10 @@ def test_a_contract_that_has_not_traded_has_no_candle_until_its_first() -> None:
     assert notice.change is Change.GAP
     spot = KlineSeries("BTCUSDT", "1m", 500, kind=Kind.SPOT_KLINES)
     spot.replace([], Origin(MIDNIGHT - 1_000, 499))
-    assert spot.state(MIDNIGHT).doubt, "whether a pair has traded nothing else shows"
+    assert spot.state(MIDNIGHT).doubt, "nothing else shows whether a pair has traded"
 
 
-def test_an_answer_without_rows_is_believed_only_where_there_may_be_none() -> None:
+def test_an_answer_without_rows_counts_only_where_there_may_be_none() -> None:
     truth, origin = Truth("1m", MIDNIGHT, [3, 4]), Origin(MIDNIGHT, 499)
     spot = KlineSeries("BTCUSDT", "1m", 500, kind=Kind.SPOT_KLINES)
     series_of(truth).check_empty(origin, lambda: True, lambda: True)
@@ -126,11 +126,11 @@ def test_it_requests_what_is_not_closed_and_more_only_for_a_reason() -> None:
     assert series.reach_back(400), "something derived needs still more"
     assert series.request(later, Cause.REPAIR, LINK) == series.newest_rows(400)
     small = warmed(LONG, 200, depth=50, limit=50)
-    assert small.request(LONG.opens[320], Cause.REPAIR, LINK) == small.newest_rows(50), "of the rest none is kept"
+    assert small.request(LONG.opens[320], Cause.REPAIR, LINK) == small.newest_rows(50), "none of the others is kept"
 
 
 def test_rows_that_an_early_read_brought_before_the_time_was_known_do_not_count_twice() -> None:
-    """They wait to become final, and what goes on from the closed ones brings them again."""
+    """They wait to become final, and the request that continues the closed ones brings them again."""
     series = KlineSeries("BTCUSDT", "1m", 500, warm_up=120)
     at = asked(LONG, 200)
     series.replace(LONG.texts(at, 110), Origin(at - 15 * MINUTE, 110))
@@ -138,7 +138,7 @@ def test_rows_that_an_early_read_brought_before_the_time_was_known_do_not_count_
     assert series.request(at + MINUTE, Cause.REPAIR, LINK) == series.newest_rows(120)
 
 
-def test_what_is_derived_from_it_never_makes_it_keep_less() -> None:
+def test_a_series_derived_from_it_never_makes_it_keep_less() -> None:
     series = series_of(LONG, depth=200)
     for rows, depth in ((50, 200), (250, 250)):
         series.reach_back(rows)
@@ -172,7 +172,7 @@ def test_after_a_halt_of_hours_no_rows_of_hours_are_requested() -> None:
     assert "trade" in series.unsettled(halted + 2)
 
 
-def test_where_trade_ids_have_begun_again_only_the_whole_history_of_since_then_is_believed() -> None:
+def test_where_trade_ids_have_begun_again_only_the_whole_history_since_then_counts() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
     series = warmed(truth, 3)
     series.subscribed_on(OTHER)
@@ -183,7 +183,7 @@ def test_where_trade_ids_have_begun_again_only_the_whole_history_of_since_then_i
     assert series.sound_event(now, {LINK}) == -1
     assert series.look(3, now, now, exact=False)[0].doubt == doubt
     series.apply(truth.frame(3, 2), OTHER)
-    assert not series.resume(OTHER, now), "its frames show nothing of the contract that had the name"
+    assert not series.resume(OTHER, now), "its frames show nothing about the contract that had the name"
     whole = series.request(now, Cause.REPAIR, OTHER)
     assert whole is not None
     assert whole.rows == 499
@@ -199,9 +199,7 @@ def test_where_trade_ids_have_begun_again_only_the_whole_history_of_since_then_i
     assert again.rows == 2
 
 
-def test_candles_are_believed_as_soon_as_the_listings_show_the_same_contract_and_their_history_is_requested_still() -> (
-    None
-):
+def test_candles_count_once_the_listings_show_the_same_contract_though_their_history_is_still_requested() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
     series = warmed(truth, 3)
     series.go_live(LINK)
@@ -228,7 +226,7 @@ def test_when_ids_began_again_is_dated_back_where_the_time_turns_out_to_be_earli
     assert series.answerable_from(now) == now + LAGS_AT_MOST
 
 
-def test_what_the_contract_had_that_bore_the_name_before_is_forgotten_with_its_ids() -> None:
+def test_candles_of_the_contract_that_had_the_name_are_forgotten_with_its_ids() -> None:
     old, new = Truth("1m", MIDNIGHT, [3, 4, 5, 6]), Truth("1m", MIDNIGHT + 3 * MINUTE, [2])
     series = warmed(old, 3)
     now = asked(old, 3)
@@ -239,7 +237,7 @@ def test_what_the_contract_had_that_bore_the_name_before_is_forgotten_with_its_i
     assert series.state(later).doubt == ""
 
 
-def test_what_was_loaded_is_compared_with_as_much_as_weighs_no_more() -> None:
+def test_what_was_loaded_is_compared_with_as_many_rows_as_the_same_weight_brings() -> None:
     series = series_of(LONG)
     series.load(warmed(LONG, 200, limit=150).dump())
     assert series.unaudited
@@ -259,7 +257,7 @@ def test_an_answer_can_close_a_candle_some_seconds_after_its_end() -> None:
     assert series.answerable_from(final + 1_000) == final + 1_000
 
 
-def test_it_goes_live_by_its_first_frame_only_where_nothing_is_missing() -> None:
+def test_it_goes_live_with_its_first_frame_only_where_nothing_is_missing() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
     series.subscribed_on(LINK)
@@ -273,7 +271,7 @@ def test_it_goes_live_by_its_first_frame_only_where_nothing_is_missing() -> None
     assert not short.resume(LINK, LONG.told_at(200, 1)), "most of its history is missing"
 
 
-def test_up_to_when_it_is_known_is_said_only_where_its_connection_lives_and_nothing_is_suspected() -> None:
+def test_the_time_up_to_which_it_is_known_requires_a_live_connection_without_suspicion() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     series.go_live(LINK)
@@ -285,7 +283,7 @@ def test_up_to_when_it_is_known_is_said_only_where_its_connection_lives_and_noth
     assert series.sound_event(now, {LINK, None}) == -1
 
 
-def test_whether_a_candle_has_been_heard_to_its_end() -> None:
+def test_it_is_known_whether_a_candle_has_been_received_to_its_end() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 1), LINK)
@@ -324,13 +322,13 @@ def test_while_the_history_is_on_its_way_no_candle_is_given() -> None:
     assert begins <= LONG.opens[197] == text_open_time(text)
     loaded = series_of(LONG)
     loaded.load(warmed(LONG, 200).dump())
-    assert loaded.first_to_close() == 0, "what has closed since it was written down is on its way"
+    assert loaded.first_to_close() == 0, "what has closed since it was saved is on its way"
     early = series_of(LONG)
     answered(early, LONG, 200, 1)
     assert early.first_to_close() == 0, "an early read has brought the open candle alone"
 
 
-def test_as_soon_as_the_history_is_here_what_is_older_counts_as_lost() -> None:
+def test_older_candles_count_as_lost_once_the_history_has_come() -> None:
     series = series_of(LONG)
     series.begin_with(100)
     answered(series, LONG, 200, 99)
@@ -340,7 +338,7 @@ def test_as_soon_as_the_history_is_here_what_is_older_counts_as_lost() -> None:
     assert series.closed_from(LONG.opens[90])[:2] == (LONG.opens[101], samples.row_text(LONG.row(101)))
 
 
-def test_what_is_known_of_a_candle_that_is_over_is_given_where_the_stream_lives() -> None:
+def test_what_is_known_of_a_candle_that_is_over_is_given_where_the_stream_is_live() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0, 6])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 4), LINK)

@@ -22,7 +22,8 @@ from .candles import LINK, STARTS, Truth, asked, series_of, state, warmed
 
 @st.composite
 def happenings(draw: st.DrawFn, *, numbered: bool) -> tuple[Truth, list[tuple[Any, ...]], int]:
-    """A truth and events about it in any order, doubled and lost; among them one answer that holds everything."""
+    """Return a truth and events about it in any order, doubled and lost; among them one answer that contains
+    everything."""
     interval = draw(st.sampled_from(list(STARTS)))
     trades = draw(st.lists(st.integers(0, 4), min_size=2, max_size=9))
     truth = Truth(
@@ -73,7 +74,7 @@ def test_merging_is_commutative_and_idempotent(
 
 @settings(deadline=None, max_examples=80)
 @given(happenings(numbered=True), st.integers(2, 8), st.data())
-def test_history_holds_its_invariants_at_every_instant(
+def test_history_keeps_its_invariants_at_every_instant(
     case: tuple[Truth, list[tuple[Any, ...]], int], depth: int, data: st.DataObject
 ) -> None:
     truth, events, now = case
@@ -87,7 +88,7 @@ def test_history_holds_its_invariants_at_every_instant(
 
 
 def check(series: KlineSeries, truth: Truth, now: int, limit: int, exact: bool) -> None:
-    """What a reader may rely on at any instant."""
+    """Assert what a reader may rely on at any instant."""
     rows = series.rows(limit, now, exact=exact)
     standing = series.state(now)
     following = series.following()
@@ -127,7 +128,8 @@ def as_exact(row: list[Any], exact: bool) -> list[Any]:
     st.lists(st.tuples(st.sampled_from("fffrRpcw"), st.integers(1, 12), st.booleans()), max_size=30),
 )
 def test_remembered_decoding_stays_aligned(trades: list[int], depth: int, steps: list[tuple[str, int, bool]]) -> None:
-    """f: a final event, r: a read, R: reads of both forms, p: older rows, c: a correction, w: an answer for all."""
+    """The letters are f: a final event, r: a read, R: reads of both forms, p: older rows, c: a correction, w: an answer
+    for all."""
     truth = Truth("1m", MIDNIGHT, trades)
     series = series_of(truth, depth)
     at = 5

@@ -35,10 +35,10 @@ def test_a_quiet_candle_is_shown_as_rest_shows_it() -> None:
 
 
 @pytest.mark.parametrize("final", [False, True])
-def test_a_candle_that_has_just_begun_is_flat_at_the_newest_close_whatever_an_answer_of_before_shows(
+def test_a_candle_that_has_just_begun_is_flat_at_the_newest_close_whatever_an_earlier_answer_shows(
     final: bool,
 ) -> None:
-    """REST may answer after the turn, and the last trades of the candle before it come later than that."""
+    """REST may answer after the close, and the last trades of the candle before come later than that."""
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     series = warmed(truth, 1)
     turn = truth.opens[2]
@@ -68,7 +68,7 @@ def test_the_newest_row_covers_now_whatever_the_limit(limit: int) -> None:
         assert rows[-1] == truth.row(i)
 
 
-def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
+def test_a_provisional_row_is_replaced_by_an_event_and_by_an_answer() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5])
     for replace in ("event", "answer"):
         series = warmed(truth, 1)
@@ -83,7 +83,7 @@ def test_a_provisional_row_gives_way_to_an_event_and_to_an_answer() -> None:
 
 
 @pytest.mark.parametrize("kind", [Kind.KLINES, Kind.SPOT_KLINES])
-def test_ended_without_its_final_event_it_is_doubted_soon_if_it_had_trades(kind: Kind) -> None:
+def test_a_candle_with_trades_is_soon_in_doubt_without_its_final_event(kind: Kind) -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 0])
     series = KlineSeries("BTCUSDT", "1m", 500, kind=kind)
     series.replace(truth.texts(asked(truth, 1)), Origin(asked(truth, 1), 499))
@@ -98,7 +98,7 @@ def test_ended_without_its_final_event_it_is_doubted_soon_if_it_had_trades(kind:
     assert series.rows(3, now, exact=True) == truth.rest(now, 3)
 
 
-def test_ended_without_any_event_it_must_be_confirmed_within_a_minute() -> None:
+def test_a_candle_without_any_event_must_be_confirmed_within_a_minute() -> None:
     truth = Truth("1h", MIDNIGHT, [3, 0, 0])
     series = warmed(truth, 1)
     closed = truth.opens[2]
@@ -114,7 +114,7 @@ def test_three_unconfirmed_candles_are_too_many() -> None:
 
 
 @pytest.mark.parametrize("interval", STARTS)
-def test_the_turn_of_every_calendar(interval: str) -> None:
+def test_candles_of_every_calendar_close_on_time(interval: str) -> None:
     truth = Truth(interval, STARTS[interval], [3, 4, 5, 0])
     series = warmed(truth, 2)
     series.apply(truth.frame(2, final=True), LINK)
@@ -171,7 +171,7 @@ def test_an_answer_ends_the_doubt_after_an_unusable_open_candle() -> None:
     assert series.rows(1, now, exact=True) == [truth.row(2, 9)]
 
 
-def test_closed_rows_once_decoded_stay_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closed_rows_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     truth = Truth("1m", MIDNIGHT, [1] * 60)
     series = warmed(truth, 40, depth=40)
     decoded: list[int] = []
@@ -190,7 +190,7 @@ def test_closed_rows_once_decoded_stay_decoded(monkeypatch: pytest.MonkeyPatch) 
     for i in range(40, 50):
         series.apply(truth.frame(i, final=True), LINK)
         assert series.rows(30, None, exact=False) == list(map(float_row, truth.finals(i - 29, i + 1)))
-    assert sum(decoded) == 10, "one new candle a turn, not the history again"
+    assert sum(decoded) == 10, "one new candle a minute, not the history again"
 
 
 def test_suspicion_ends_with_an_event_but_the_series_is_live_again_only_after_an_answer() -> None:
@@ -206,7 +206,7 @@ def test_suspicion_ends_with_an_event_but_the_series_is_live_again_only_after_an
     assert series.state(truth.opens[1])[:2] == (LINK, "")
 
 
-def test_a_late_duplicate_is_no_sign_of_life() -> None:
+def test_a_late_duplicate_is_not_a_sign_of_life() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     series.apply(truth.frame(1, 5), LINK)
@@ -215,8 +215,8 @@ def test_a_late_duplicate_is_no_sign_of_life() -> None:
     assert series.suspected
 
 
-def test_it_tells_when_an_answer_was_requested_that_shows_no_candle_of_then() -> None:
-    """As in a halt: what had happened long before it would be shown all the same."""
+def test_it_returns_when_the_answer_was_requested_that_shows_no_current_candle() -> None:
+    """This is a halt: a candle from long before it would be shown all the same."""
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     later = truth.end + 1_200_000
@@ -224,7 +224,7 @@ def test_it_tells_when_an_answer_was_requested_that_shows_no_candle_of_then() ->
     assert series.last_heard() == (-1, 0, later)
 
 
-def test_it_tells_the_last_trade_it_has_heard_of() -> None:
+def test_it_returns_the_last_trade_that_its_frames_showed() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     assert series.last_heard() == (-1, 0, asked(truth, 1))
@@ -234,7 +234,7 @@ def test_it_tells_the_last_trade_it_has_heard_of() -> None:
     assert series.trade_shown(truth.told_at(1, 5)) == (2_004, truth.told_at(1, 5)), "one that came later may lack"
 
 
-def test_an_event_out_of_the_future_does_not_make_what_comes_next_old() -> None:
+def test_an_event_from_the_future_does_not_make_later_frames_old() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 9])
     series = warmed(truth, 1)
     wrong = truth.frame(1, 4).replace(b'"E":1', b'"E":9', 1)
@@ -264,6 +264,6 @@ def test_the_text_is_that_of_the_rows(limit: int, closed: int) -> None:
         assert state == series.look(limit, now, now, True)[0]
 
 
-def test_nothing_is_an_empty_list() -> None:
+def test_the_text_of_no_rows_is_an_empty_list() -> None:
     series = KlineSeries("BTCUSDT", "1m", 500)
     assert series.look_text(5, MIDNIGHT, MIDNIGHT)[1].json() == b"[]"

@@ -7,7 +7,7 @@ import pytest
 from ats_sync.store.link import AHEAD, FirstFrame, Link, stream_doubt, within
 
 
-def test_it_is_alive_while_up_and_proved_within_the_bound() -> None:
+def test_it_is_alive_while_up_and_its_watermark_is_within_the_bound() -> None:
     link = Link(3, "market", 100.0)
     assert link.alive(103.0, 3.0)
     assert not link.alive(103.1, 3.0)
@@ -23,7 +23,7 @@ def test_a_watermark_only_ever_advances() -> None:
     assert link.watermark == 105.0
 
 
-def test_a_watermark_from_a_clock_that_was_ahead_is_worth_nothing_and_replaced() -> None:
+def test_a_watermark_from_a_clock_that_was_ahead_does_not_count_and_is_replaced() -> None:
     link = Link(3, "market", 700.0)
     assert not link.alive(100.0, 3.0)
     assert link.alive(700.0 - AHEAD, 3.0)
@@ -32,13 +32,13 @@ def test_a_watermark_from_a_clock_that_was_ahead_is_worth_nothing_and_replaced()
     assert link.alive(100.0, 3.0)
 
 
-def test_a_watermark_of_a_moment_to_come_gives_way_to_the_next_proof_of_life() -> None:
+def test_a_watermark_in_the_future_is_replaced_by_the_next_sign_of_life() -> None:
     link = Link(3, "market", 101.5)
     link.advance(99.9, 100.0)
     assert link.watermark == 99.9
 
 
-def test_a_watermark_to_come_counts_as_of_now_where_the_clock_is_corrected() -> None:
+def test_a_watermark_in_the_future_counts_as_of_now_where_the_clock_is_corrected() -> None:
     link = Link(3, "market", 101.5)
     link.date_back(102.0, now=7.0)
     assert link.watermark == 101.5
@@ -46,7 +46,7 @@ def test_a_watermark_to_come_counts_as_of_now_where_the_clock_is_corrected() -> 
     assert link.watermark == 100.0, "when it was made is not known"
 
 
-def test_what_a_clock_that_was_ahead_has_proved_counts_as_of_when_it_was() -> None:
+def test_a_watermark_from_a_clock_that_was_ahead_is_corrected_to_when_it_was_made() -> None:
     link = Link(3, "market", 700.0, proved_at=5.0)
     link.date_back(102.0, now=7.0)
     assert link.watermark == 100.0, "it was made two seconds ago, and nothing has come since"
@@ -104,14 +104,14 @@ def test_two_threads_that_write_the_watermark_at_once_leave_what_one_of_them_wro
     assert link.watermark in in_order
 
 
-def test_it_says_which_it_is() -> None:
+def test_a_link_says_which_one_it_is() -> None:
     link = Link(3, "market", 0.0)
     assert repr(link) == "Link(3, 'market', up)"
     link.up = False
     assert "down" in repr(link)
 
 
-def test_a_living_stream_is_trusted() -> None:
+def test_a_live_stream_is_trusted() -> None:
     assert stream_doubt(Link(1, "market", 100.0), "", 102.9, 3.0) == ""
 
 
@@ -124,7 +124,7 @@ def test_every_reason_against_it_is_named() -> None:
     assert "down" in stream_doubt(link, "", 100.0, 3.0)
 
 
-def test_a_proof_out_of_the_future_is_none() -> None:
+def test_a_watermark_from_the_future_does_not_count() -> None:
     assert stream_doubt(Link(1, "market", 700.0), "", 100.0, 3.0)
 
 

@@ -1,4 +1,4 @@
-"""What other processes see of the boards of contracts."""
+"""What other processes see of the boards of listings and contracts."""
 
 from __future__ import annotations
 
@@ -56,6 +56,6 @@ def test_an_event_that_is_dated_back_is_dated_back_in_a_copy() -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"5", b"[[1]]", b"{}x"])
-def test_what_is_no_copy_is_refused(wrong: bytes) -> None:
+def test_what_is_not_a_copy_is_refused(wrong: bytes) -> None:
     with pytest.raises((ValueError, TypeError)):
         ContractBoard().take_copy(Copied(None, "", [0], [], [wrong]))

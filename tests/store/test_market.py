@@ -32,7 +32,7 @@ def test_each_frame_reaches_its_series() -> None:
         samples.tickers_frame({SYMBOL: 9}),
         samples.quotes_frame(SYMBOL, 8),
     ]
-    # What rested before the first frame of tickers is to be asked for.
+    # What rested before the first frame of tickers is to be requested.
     assert store.ingest(frames, link) == ([StoreEvent(Change.GAP, Key(Kind.TICKERS))], [])
     assert store.dropped() == {}
     assert link.frames == len(frames)
@@ -71,7 +71,7 @@ def test_what_serves_all_symbols_is_a_board() -> None:
     assert all(store.get(key) is board for key, board in store.boards.items())
 
 
-def test_candles_are_found_by_their_key_and_nothing_else_is() -> None:
+def test_only_candles_are_found_by_their_key() -> None:
     store = store_of()
     candles, spot = Key(Kind.KLINES, SYMBOL, "1m"), Key(Kind.SPOT_KLINES, SYMBOL, "1h")
     store.follow([spot])
@@ -82,8 +82,8 @@ def test_candles_are_found_by_their_key_and_nothing_else_is() -> None:
     assert [key for key in others if store.candles(key) is not None] == []
 
 
-def test_a_trade_of_the_contract_that_had_the_name_is_none_of_the_new_one() -> None:
-    """The array of tickers that shows it is only looked at once the name belongs to the new one."""
+def test_a_trade_of_the_contract_that_had_the_name_does_not_count_for_the_new_one() -> None:
+    """The array of tickers that shows it is only looked at once the name belongs to the new contract."""
     store, link, key = store_of(), market(), Key(Kind.KLINES, SYMBOL, "1m")
     info = samples.compact(samples.exchange_info({SYMBOL: "TRADING"}, onboarded={SYMBOL: MIDNIGHT}))
     store.merge(Key(Kind.LISTINGS), endpoints.exchange_info(), info, MIDNIGHT, None)
@@ -102,7 +102,7 @@ def test_a_trade_of_the_contract_that_had_the_name_is_none_of_the_new_one() -> N
         store.merge(key, request, b"[]", MIDNIGHT + 13_000, None)
 
 
-def test_what_was_begun_again_by_a_clock_that_was_ahead_takes_answers_once_the_time_is_known() -> None:
+def test_what_began_again_while_the_clock_was_ahead_takes_answers_once_the_time_is_known() -> None:
     store, key = store_of(), Key(Kind.KLINES, SYMBOL, "1m")
     store.follow([key])
     request = endpoints.klines(SYMBOL, "1m", 60)
@@ -162,7 +162,7 @@ def test_every_kind_has_its_stream_and_its_route(key: Key, stream: str | None, r
         assert route_of(key) is route
 
 
-def test_the_recording_goes_through_whole(recording: Path) -> None:
+def test_every_frame_of_the_recording_is_used(recording: Path) -> None:
     symbols = ("SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT")
     store, link = store_of(*symbols), market()
     frames = real.frames(recording)

@@ -42,7 +42,7 @@ def test_candles_are_merged_and_returned_as_texts(store: MarketStore) -> None:
     texts = take(store, KLINES, ROWS, limit=499)
     assert string_rows(texts) == [samples.row(MIDNIGHT + i * MINUTE) for i in range(11)]
     series = store.klines(SYMBOL, "1m")
-    assert series.following() == MIDNIGHT + 9 * MINUTE, "the tenth closed only just before it was asked for"
+    assert series.following() == MIDNIGHT + 9 * MINUTE, "the tenth closed only just before it was requested"
     assert series.complete
 
 
@@ -72,7 +72,7 @@ def test_trades_that_begin_with_the_first_are_complete(store: MarketStore) -> No
     assert [trade.id for trade in ring.read(9)] == [0, 1, 2, 3, 4]
 
 
-def test_an_empty_answer_about_candles_that_are_there_is_unusable(store: MarketStore) -> None:
+def test_an_empty_answer_about_candles_that_exist_is_unusable(store: MarketStore) -> None:
     with pytest.raises(MalformedAnswer):
         take(store, KLINES, b"[]", limit=499)
     assert not store.klines(SYMBOL, "1m").complete
@@ -81,7 +81,7 @@ def test_an_empty_answer_about_candles_that_are_there_is_unusable(store: MarketS
         take(store, KLINES, b"[]", limit=2)
 
 
-def test_an_empty_answer_about_trades_is_believed_where_the_candles_tell_of_none(store: MarketStore) -> None:
+def test_an_empty_answer_about_trades_counts_where_the_candles_show_none(store: MarketStore) -> None:
     with pytest.raises(MalformedAnswer):
         take(store, TRADES, b"[]", limit=1000)
     take(store, KLINES, compact([samples.row(MIDNIGHT, trades=0), samples.row(MIDNIGHT + MINUTE, trades=0)]), limit=499)
@@ -89,7 +89,7 @@ def test_an_empty_answer_about_trades_is_believed_where_the_candles_tell_of_none
     assert store.trades(SYMBOL).complete
 
 
-def test_an_empty_answer_about_trades_is_unusable_where_the_candles_tell_of_some(store: MarketStore) -> None:
+def test_an_empty_answer_about_trades_is_unusable_where_the_candles_show_some(store: MarketStore) -> None:
     take(store, KLINES, ROWS, limit=499)
     with pytest.raises(MalformedAnswer):
         take(store, TRADES, b"[]", limit=1000)
@@ -105,7 +105,7 @@ def listed(onboarded: int | None, status: str = "TRADING") -> bytes:
 @pytest.mark.parametrize(
     "info", [listed(MIDNIGHT - 3_600_000), listed(None), listed(MIDNIGHT + 3_600_000, "PENDING_TRADING")]
 )
-def test_of_a_contract_that_has_not_traded_yet_an_empty_answer_is_data(store: MarketStore, info: bytes) -> None:
+def test_an_empty_answer_about_a_contract_that_has_not_traded_yet_is_data(store: MarketStore, info: bytes) -> None:
     take(store, Key(Kind.LISTINGS), info, limit=0)
     assert take(store, KLINES, b"[]", limit=499) == []
     assert take(store, TRADES, b"[]", limit=1000) == []
@@ -117,7 +117,7 @@ def test_of_a_contract_that_has_not_traded_yet_an_empty_answer_is_data(store: Ma
     link = Link(1, "market", 0.0)
     for frame in (samples.kline_frame(samples.row(MIDNIGHT, trades=1)), samples.trade_frame(7)):
         (notice,), _ = store.ingest([frame], link)
-        assert notice.change is Change.GAP, "REST is to tell whether that was its first trade"
+        assert notice.change is Change.GAP, "REST is to show whether that was its first trade"
     assert not ring.complete
     assert series.state(MIDNIGHT).doubt
     take(store, KLINES, compact([samples.row(MIDNIGHT, trades=1)]), limit=499)
@@ -125,14 +125,14 @@ def test_of_a_contract_that_has_not_traded_yet_an_empty_answer_is_data(store: Ma
     assert series.complete
 
 
-def test_of_an_old_contract_it_is_a_mistake(store: MarketStore) -> None:
+def test_an_empty_answer_about_an_old_contract_is_a_mistake(store: MarketStore) -> None:
     take(store, Key(Kind.LISTINGS), listed(MIDNIGHT - 30 * 86_400_000), limit=0)
     for key, limit in ((KLINES, 499), (TRADES, 1000)):
         with pytest.raises(MalformedAnswer):
             take(store, key, b"[]", limit=limit)
 
 
-def test_a_book_is_merged_and_is_not_live_by_that(store: MarketStore) -> None:
+def test_a_book_is_merged_but_not_live_for_that_reason(store: MarketStore) -> None:
     take(store, BOOK, compact(samples.rest_book(5)), limit=20, link=LINK)
     series = store.book(SYMBOL)
     assert series.update_id() == 5
@@ -188,7 +188,7 @@ def test_what_serves_all_symbols(store: MarketStore) -> None:
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[[1]", b'"x', b"\xff"])
-def test_what_is_no_answer_is_malformed_and_changes_nothing(store: MarketStore, key: Key, body: bytes) -> None:
+def test_what_is_not_an_answer_is_malformed_and_changes_nothing(store: MarketStore, key: Key, body: bytes) -> None:
     with pytest.raises(MalformedAnswer):
         take(store, key, body, limit=20)
     assert store.klines(SYMBOL, "1m").following() == 0

@@ -29,11 +29,11 @@ def rest_book(update_id: int, event: int) -> Book:
 
 
 def book_frame(update_id: int, event: int) -> bytes:
-    """A frame of a state that the engine reached at ``event``."""
+    """Return a frame of a state that the engine reached at ``event``."""
     return samples.book_frame(update_id, event=event + 4)
 
 
-def test_what_nothing_is_known_of_is_not_counted_anew() -> None:
+def test_it_is_no_new_count_where_nothing_is_known() -> None:
     assert not is_new_count(MIDNIGHT, 0)
     assert not is_new_count(MIDNIGHT + REORDERED_WITHIN, MIDNIGHT)
     assert is_new_count(MIDNIGHT + LATER, MIDNIGHT)
@@ -53,7 +53,7 @@ def test_a_book_whose_update_ids_restart_is_replaced() -> None:
 
 
 def test_a_quiet_book_whose_update_ids_restart_is_replaced_by_the_first_frame() -> None:
-    """It may be the only one for long; late frames tell of earlier changes."""
+    """It may be the only one for a long time; late frames show earlier changes."""
     series, link = BookSeries("BTCUSDT"), book_link(1)
     series.apply(book_frame(9_000, MIDNIGHT), link)
     series.apply(book_frame(8_990, MIDNIGHT - 100), link)
@@ -66,7 +66,7 @@ def test_a_quiet_book_whose_update_ids_restart_is_replaced_by_the_first_frame() 
 def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_id() -> None:
     series = BookSeries("BTCUSDT")
     series.apply(book_frame(9_000, MIDNIGHT), book_link(1))
-    series.replace(rest_book(8_000, MIDNIGHT - 5_000), Origin(MIDNIGHT, 20))  # a replica that lags takes nothing back
+    series.replace(rest_book(8_000, MIDNIGHT - 5_000), Origin(MIDNIGHT, 20))  # a replica that lags sets nothing back
     series.replace(rest_book(8_000, MIDNIGHT), Origin(MIDNIGHT, 20))  # of the same time: nothing says that it is newer
     assert series.update_id() == 9_000
     series.replace(rest_book(1_000, MIDNIGHT + 5), Origin(MIDNIGHT + 10, 20))
@@ -75,7 +75,7 @@ def test_a_book_is_replaced_by_an_answer_of_a_later_change_whatever_its_update_i
     assert series.update_id() == 1_000
 
 
-def test_nothing_of_an_old_count_comes_back_whatever_its_update_id() -> None:
+def test_no_book_of_an_old_count_comes_back_whatever_its_update_id() -> None:
     """An answer may take seconds, and a frame of another connection may be late."""
     for begins in ("frame", "answer"):
         series, old = BookSeries("BTCUSDT"), book_link(1)
@@ -93,7 +93,7 @@ def test_nothing_of_an_old_count_comes_back_whatever_its_update_id() -> None:
         assert series.update_id() == 9_007, "that was long ago"
 
 
-def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
+def test_a_book_with_a_time_in_the_future_counts_as_of_now() -> None:
     series = BookSeries("BTCUSDT")
     series.apply(book_frame(9_000, MIDNIGHT + 10 * MINUTE), book_link(1))
     series.date_back(MIDNIGHT + 10 * MINUTE)
@@ -104,8 +104,8 @@ def test_a_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
     assert series.update_id() == 1_000
 
 
-def test_a_book_that_was_sent_at_a_time_to_come_counts_as_of_when_it_changed() -> None:
-    """However late it is looked at: what was quoted meanwhile is newer."""
+def test_a_book_that_was_sent_at_a_future_time_counts_as_of_when_it_changed() -> None:
+    """However late it is looked at, what was quoted meanwhile is newer."""
     series = BookSeries("BTCUSDT")
     spoilt = book_frame(9_000, MIDNIGHT).replace(b'"E":1', b'"E":9')
     series.apply(spoilt, book_link(1))
@@ -114,7 +114,7 @@ def test_a_book_that_was_sent_at_a_time_to_come_counts_as_of_when_it_changed() -
     assert series.state(0).event == MIDNIGHT
 
 
-def test_so_does_a_full_book() -> None:
+def test_a_full_book_that_was_sent_at_a_future_time_counts_as_of_when_it_changed() -> None:
     sequencer, link = DepthSequencer(), book_link(1)
     sent = MIDNIGHT + 1_000 * HOUR
     data = {"e": "depthUpdate", "E": sent, "T": MIDNIGHT, "s": "BTCUSDT", "U": 2, "u": 3, "pu": 1, "b": [], "a": []}
@@ -123,7 +123,7 @@ def test_so_does_a_full_book() -> None:
     assert sequencer.event == MIDNIGHT
 
 
-def test_a_full_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
+def test_a_full_book_with_a_time_in_the_future_counts_as_of_now() -> None:
     depth, link = DepthSeries("BTCUSDT"), book_link(1)
     depth.replace(rest_book(9_000, MIDNIGHT + 10 * MINUTE), Origin(MIDNIGHT, 1_000, link=link))
     depth.date_back(MIDNIGHT)
@@ -132,8 +132,8 @@ def test_a_full_book_that_bears_a_time_to_come_counts_as_of_now() -> None:
     assert depth.update_id() == 1_000
 
 
-def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
-    """Nobody would be believed to have traded since, and later arrays would count as old."""
+def test_tickers_with_a_time_in_the_future_are_not_evidence() -> None:
+    """Nothing would count as traded since, and later arrays would count as old."""
     board, link = TickerBoard(), book_link(1)
     board.apply(samples.tickers_frame({"BTCUSDT": 7}, event=MIDNIGHT + HOUR), link)
     assert board.take(MIDNIGHT) == []
@@ -142,12 +142,12 @@ def test_tickers_that_bear_a_time_to_come_are_no_evidence() -> None:
     assert board.take(MIDNIGHT) == [(MIDNIGHT + 1_000, {"BTCUSDT": 8}, True)]
     board.apply(samples.tickers_frame({"BTCUSDT": 9}, event=MIDNIGHT + HOUR), link)
     board.apply(samples.tickers_frame({"BTCUSDT": 10}, event=MIDNIGHT + 2_000), link)
-    assert board.take(None) == [], "the time is not sure, perhaps because of the one to come"
+    assert board.take(None) == [], "the time is uncertain, perhaps because of the one in the future"
     assert board.seen["BTCUSDT"] == MIDNIGHT + 1_000
     assert board.take(MIDNIGHT + 5) == [(MIDNIGHT + 2_000, {"BTCUSDT": 10}, True)]
 
 
-def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:
+def test_quotes_with_a_time_in_the_future_are_forgotten() -> None:
     board, link = QuoteBoard(), book_link(1)
     board.apply(frame("!bookTicker", samples.quotes_data("BTCUSDT", 9_000, event=MIDNIGHT + HOUR)), link)
     board.forget_to_come("BTCUSDT", MIDNIGHT + HOUR)
@@ -156,7 +156,7 @@ def test_quotes_that_bear_a_time_to_come_are_forgotten() -> None:
     assert board.get("BTCUSDT") is None
 
 
-def test_a_contract_event_that_bears_a_time_to_come_counts_as_of_now() -> None:
+def test_a_contract_event_with_a_time_in_the_future_counts_as_of_now() -> None:
     board, link = ContractBoard(), book_link(1)
     for status, event in (("SETTLING", MIDNIGHT + HOUR), ("TRADING", MIDNIGHT + 5)):
         board.apply(samples.contract_frame("BTCUSDT", status, event=event), link)
@@ -166,8 +166,8 @@ def test_a_contract_event_that_bears_a_time_to_come_counts_as_of_now() -> None:
     assert (newest.status, newest.time) == ("TRADING", MIDNIGHT + 5)
 
 
-def test_such_an_event_that_came_while_the_time_was_not_sure_counts_as_of_when_it_is() -> None:
-    """It may be what made the time doubtful; it was newer than every listing for ever."""
+def test_a_contract_event_that_came_while_the_time_was_uncertain_is_dated_once_it_is_certain() -> None:
+    """It may be what made the time doubtful; it once stayed newer than every listing."""
     board, link = ContractBoard(), book_link(1)
     board.apply(samples.contract_frame("BTCUSDT", "SETTLING", event=MIDNIGHT + HOUR), link)
     board.apply(samples.contract_frame("ETHUSDT", "SETTLING", event=MIDNIGHT), link)
@@ -223,7 +223,7 @@ def test_an_open_candle_that_is_recomputed_with_fewer_trades_is_replaced_and_rep
     late = kline(5_001, MIDNIGHT + 60_001)
     for each in (late, late.replace(b'"k":{', b'"k":{"new":1,')):
         series.apply(each, LINK)
-        assert series.rows(1, None, exact=True)[0][8] == 10, "it was on its way, on another connection"
+        assert series.rows(1, None, exact=True)[0][8] == 10, "it was under way on another connection"
     series.apply(kline(11, MIDNIGHT + 60_002 + LATER), LINK)
     assert series.rows(1, None, exact=True)[0][8] == 11
 
@@ -264,8 +264,8 @@ def test_where_nothing_streams_an_answer_of_fewer_trades_that_is_hardly_later_pu
     assert series.state(MIDNIGHT + 61_000).doubt
 
 
-def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more_word() -> None:
-    """It may be the last one for long. Of two connections the one may be a little behind, and its clock ahead."""
+def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_another_frame_or_answer() -> None:
+    """It may be the last one for a long time. One of two connections may be a little behind, and its clock ahead."""
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     before, now = MIDNIGHT + 60_000, MIDNIGHT + 61_000
 
@@ -285,8 +285,8 @@ def test_a_frame_of_fewer_trades_puts_the_candle_in_doubt_at_once_until_one_more
         series.replace([truth.texts(MIDNIGHT + 6_000)[-2], text], Origin(asked, 2))
 
     series = recomputed()
-    answer(series, 5_000, before + 100)  # was on its way when it happened
-    answer(series, 5_000, before + 300)  # asked a moment later, by a clock that may be ahead
+    answer(series, 5_000, before + 100)  # was under way when it happened
+    answer(series, 5_000, before + 300)  # requested a moment later, by a clock that may be ahead
     assert series.state(now).doubt
     answer(series, 11, before + 400)
     assert not series.state(now).doubt
@@ -322,7 +322,7 @@ def test_an_answer_of_fewer_trades_and_a_later_frame_that_agrees_replace_an_open
     assert series.rows(1, None, exact=True)[0][8] == 12
 
 
-def test_a_frame_that_was_under_way_while_rest_was_requested_is_no_doubt() -> None:
+def test_a_frame_that_was_under_way_during_a_request_raises_no_doubt() -> None:
     truth = Truth("1h", MIDNIGHT - 120 * MINUTE, [3, 4, 5])
     series = series_of(truth)
     asked = MIDNIGHT + 6_000

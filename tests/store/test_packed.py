@@ -62,7 +62,7 @@ class LikeAList(RuleBasedStateMachine):
 
     @rule()
     def copy(self) -> None:
-        """Another process is given the pieces."""
+        """Pass the pieces to another process."""
         there = self.empty()
         there.restore(self.packed.pages(), self.packed.skipped, self.packed.tail())
         self.packed = there
@@ -83,7 +83,7 @@ class LikeAList(RuleBasedStateMachine):
 
     @invariant()
     def the_same(self) -> None:
-        """(This reads nothing that joins the newest rows.)"""
+        """Check the rows without a read that would join the newest ones."""
         assert len(self.packed) == len(self.plain)
         if self.plain:
             assert self.packed.last() == self.plain[-1]
@@ -93,7 +93,7 @@ class LikeAList(RuleBasedStateMachine):
 
 
 class ObjectsLikeAList(LikeAList):
-    """The same of JSON objects, which another text separates in memory."""
+    """The same for JSON objects, which are separated by another text in memory."""
 
     shown = b","
 
@@ -107,14 +107,14 @@ TestObjectsLikeAList = ObjectsLikeAList.TestCase
 TestObjectsLikeAList.settings = settings(max_examples=40)
 
 
-def test_a_slice_is_what_stands_in_a_json_array() -> None:
+def test_a_slice_is_the_content_of_a_json_array() -> None:
     packed = PackedRows(BETWEEN, [b"%d,1" % number for number in range(2 * PAGE + 5)])
     for count in (1, 5, 6, PAGE, PAGE + 5, 2 * PAGE + 5, 1000):
         rows = json.loads(b"[[" + packed.slice(count) + b"]]")
         assert [row[0] for row in rows] == list(range(2 * PAGE + 5))[-count:]
 
 
-def test_nothing_is_first_or_last_of_nothing() -> None:
+def test_no_rows_have_no_first_and_no_last_one() -> None:
     empty = PackedRows(BETWEEN)
     for ask in (empty.first, empty.last, lambda: PackedRows(BETWEEN, [b"1,1"]).row(1)):
         with pytest.raises(IndexError):
@@ -136,7 +136,7 @@ def test_what_is_read_is_the_callers_own() -> None:
     assert len(packed.texts()) == PAGE + 5
 
 
-def test_what_was_dropped_is_let_go() -> None:
+def test_the_memory_of_dropped_rows_is_freed() -> None:
     packed = PackedRows(BETWEEN, [b"%d,1" % number for number in range(500)])
     whole = packed.size
     for number in range(500, 5_000):
@@ -148,7 +148,7 @@ def test_what_was_dropped_is_let_go() -> None:
 
 @pytest.mark.parametrize("count", [1, PAGE - 1, PAGE, PAGE + 3, 3 * PAGE + 3])
 @pytest.mark.parametrize("appended", [True, False])
-def test_objects_are_shortened_however_they_come(count: int, appended: bool) -> None:
+def test_objects_are_shortened_in_whatever_form_they_come(count: int, appended: bool) -> None:
     long = [b'{"s":"BTCUSDT","a":%d,"st":1}' % number for number in range(count)]
     short = [b'{"a":%d}' % number for number in range(count)]
     shorter = (b'"s":"BTCUSDT",', b""), (b',"st":1}', b"}")

@@ -67,15 +67,13 @@ def test_a_frame_that_an_answer_may_have_overtaken_puts_the_candle_in_doubt_wher
     assert candles.doubted_from() == MIDNIGHT + 1_500 + REORDERED_WITHIN
     candles.candles[MIDNIGHT] = frame(10, MIDNIGHT + 1_750)
     assert candles.doubted_from() == 0
-    assert candles.contradiction is None, "reads go the short way again"
+    assert candles.contradiction is None, "reads take the short path again"
 
 
 @pytest.mark.parametrize(
     ("event", "doubted"), [(999, False), (1_000, True), (1_000 + REORDERED_WITHIN, True), (2_500, False)]
 )
-def test_a_row_that_may_have_overtaken_a_frame_is_in_doubt_where_no_frame_comes_to_it(
-    event: int, doubted: bool
-) -> None:
+def test_a_row_that_may_have_overtaken_a_frame_is_in_doubt_where_no_frame_reaches_it(event: int, doubted: bool) -> None:
     """The candle may have been recomputed while the answer was under way."""
     answer = row(9, MIDNIGHT + 1_000)
     candles = pending(frame(5, MIDNIGHT + event))
@@ -125,8 +123,8 @@ def test_the_doubt_about_a_candle_that_is_over_does_not_hide_that_the_next_one_w
 
 
 @pytest.mark.parametrize("by_stream", [True, False])
-def test_what_shows_fewer_trades_counts_also_where_an_answer_has_just_shown_more(by_stream: bool) -> None:
-    """It was recomputed twice, and then the market rests."""
+def test_fewer_trades_count_even_where_an_answer_has_just_shown_more(by_stream: bool) -> None:
+    """The candle was recomputed twice, and then the market rests."""
     known = frame(30, MIDNIGHT + 6_200)
     candles = pending(known)
     candles.note_recomputed(MIDNIGHT, MIDNIGHT + 2_500)
@@ -143,7 +141,7 @@ def test_what_shows_fewer_trades_counts_also_where_an_answer_has_just_shown_more
 
 
 def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
-    """The frame that came between the first one of fewer trades and the answer was dropped."""
+    """The frame between the first one of fewer trades and the answer was once dropped."""
     known, last = frame(20, MIDNIGHT + 1_000), frame(4, MIDNIGHT + 1_650)
     candles = pending(known)
     candles.contradict(known, frame(3, MIDNIGHT + 1_250))
@@ -153,7 +151,7 @@ def test_where_stream_and_rest_agree_the_later_of_the_two_counts() -> None:
     assert candles.doubted_from() == 0
 
 
-def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_that_it_was_recomputed_again() -> None:
+def test_an_answer_from_long_after_the_last_frame_may_show_another_recomputation_though_they_agree() -> None:
     known, last, first = frame(15, MIDNIGHT + 1_000), frame(8, MIDNIGHT + 1_900), MIDNIGHT + 1_250
     candles = pending(known)
     candles.contradict(known, frame(3, first))
@@ -171,11 +169,11 @@ def test_an_answer_of_long_after_the_last_frame_that_agrees_with_it_may_show_tha
     ("requested", "counts", "doubted"),
     [(-1, False, False), (0, False, True), (ANSWERED_WITHIN - 1, False, True), (ANSWERED_WITHIN, True, False)],
 )
-def test_an_answer_that_may_be_of_before_a_candle_was_recomputed_does_not_bring_back_what_it_was(
+def test_an_answer_that_may_be_from_before_a_recomputation_does_not_bring_the_old_candle_back(
     requested: int, counts: bool, doubted: bool
 ) -> None:
-    """However late it comes. One that was requested since may come from a replica that lags, or show that the stream
-    is behind."""
+    """This holds however late it comes. An answer that was requested since may come from a lagging replica, or show
+    that the stream is behind."""
     fewer = MIDNIGHT + 1_250
     known, follows = frame(17, MIDNIGHT + 1_000), frame(3, MIDNIGHT + 1_000 + LATER)
     candles = pending(known)
@@ -201,10 +199,10 @@ def test_an_answer_that_may_be_of_before_a_candle_was_recomputed_does_not_bring_
         (5, ANSWERED_WITHIN, True),
     ],
 )
-def test_what_frames_contradict_is_settled_by_an_answer_that_no_replica_that_lags_can_have_given(
+def test_what_frames_contradict_is_settled_by_an_answer_that_no_lagging_replica_can_have_given(
     trades: int, requested: int, settles: bool
 ) -> None:
-    """One that shows the same as a frame of since then, or that was requested late enough."""
+    """Such an answer shows the same as a frame since then, or was requested late enough."""
     known, first = frame(20, MIDNIGHT + 1_000), MIDNIGHT + 1_250
     candles = pending(known)
     candles.contradict(known, frame(3, first))
@@ -230,7 +228,7 @@ def test_an_answer_of_fewer_trades_that_is_hardly_later_counts_only_without_a_st
     assert candles.is_contradicted() is doubted
 
 
-def test_two_answers_that_agree_replace_a_candle_once_no_replica_lags_by_so_much() -> None:
+def test_two_answers_that_agree_replace_a_candle_once_no_replica_lags_by_that_much() -> None:
     known = frame(9, MIDNIGHT + 1_000)
     candles = pending(known)
     candles.add_row(row(5, MIDNIGHT + 1_000 + LATER), streaming=True)
@@ -271,7 +269,7 @@ def test_flat_candles_end_at_one_that_traded() -> None:
     assert candles.candles[MIDNIGHT + 2 * MINUTE] is traded
 
 
-def test_its_text_is_the_row_of_rest_whatever_it_came_as() -> None:
+def test_its_text_is_the_row_of_rest_in_whatever_form_it_came() -> None:
     row = samples.row(MIDNIGHT)
     text = samples.row_text(row)
     assert Candle(MIDNIGHT, OPEN, 1, 0, samples.kline_frame(row), True).text() == text

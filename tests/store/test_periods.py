@@ -38,8 +38,8 @@ def test_open_interest_grows_and_is_trimmed() -> None:
     assert series.state(0).answered == MIDNIGHT + 7 * HOUR
 
 
-def test_an_answer_counts_only_once_its_rows_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A whole history was shown as complete and fresh before its first row could be read."""
+def test_an_answer_counts_only_once_its_rows_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole history was once shown as complete and fresh before its first row could be read."""
     series = OpenInterestSeries("BTCUSDT", "4h", 500)
     keep, seen = series._keep, []
     reader = threading.Thread(target=lambda: seen.append(series.state(0)))
@@ -65,7 +65,7 @@ def test_open_interest_can_be_deepened() -> None:
     assert stamps(series) == [1, 2, 3, 4]
 
 
-def test_of_two_rows_the_later_answer_wins_in_either_order() -> None:
+def test_the_later_answer_about_a_row_wins_in_either_order() -> None:
     early, late = (interest(0, 1, value="1."), MIDNIGHT + HOUR), (interest(1, 2, value="2."), MIDNIGHT + 2 * HOUR)
     for order in ([early, late], [late, early]):
         series = OpenInterestSeries("BTCUSDT", "1h", 50)
@@ -85,7 +85,7 @@ def test_a_short_history_of_open_interest_is_complete() -> None:
     assert not series.complete, "the oldest row was dropped"
 
 
-def test_that_there_was_no_row_shows_nothing_of_those_that_have_come_since() -> None:
+def test_an_answer_without_rows_shows_nothing_about_rows_that_have_come_since() -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 50)
     series.replace([], Origin(MIDNIGHT, 30))
     assert series.complete
@@ -107,7 +107,7 @@ def test_it_reaches_no_further_back_than_rest_does() -> None:
     assert stamps(series) == [*month[2:], 31 * 24], "an answer from before changes nothing"
 
 
-def test_periods_without_a_row_are_no_hole() -> None:
+def test_periods_without_a_row_are_not_a_hole() -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 50)
     series.replace(interest(0, 1, 5, 6), Origin(MIDNIGHT + 7 * HOUR, 4))
     assert stamps(series) == [0, 1, 5, 6]
@@ -139,7 +139,7 @@ def test_numbers_are_those_of_the_rows() -> None:
     assert series.columns(3).amounts[0] == float(rows[0]["sumOpenInterest"])
 
 
-def test_a_poll_that_brings_one_more_row_writes_none_of_the_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_poll_that_brings_one_more_row_does_not_write_the_others_again(monkeypatch: pytest.MonkeyPatch) -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 100)
     series.replace(interest(*range(100)), Origin(MIDNIGHT + 100 * HOUR, 100))
     page = series._rows.pages()[0]
@@ -158,7 +158,7 @@ def test_a_poll_that_brings_one_more_row_writes_none_of_the_others_again(monkeyp
     assert stamps(series) == list(range(3, 103))
 
 
-def test_rows_that_differ_from_those_known_take_their_place_and_columns_follow() -> None:
+def test_rows_that_differ_replace_those_known_and_columns_follow() -> None:
     series = OpenInterestSeries("BTCUSDT", "1h", 100)
     series.replace(interest(*range(70)), Origin(MIDNIGHT + 70 * HOUR, 100))
     series.replace(interest(30, 31, value="5."), Origin(MIDNIGHT + 71 * HOUR, 2))
@@ -210,7 +210,7 @@ def hours(series: RatioSeries) -> list[int]:
     return [(row["timestamp"] - MIDNIGHT) // HOUR for row in series.read(1_000)]
 
 
-def test_it_asks_for_all_at_first_and_then_for_what_is_new() -> None:
+def test_it_requests_everything_at_first_and_then_what_is_new() -> None:
     series = series_of()
     assert dict(series.request(MIDNIGHT, Cause.WARM_UP, None).params)["limit"] == 50
     series.replace(rows(0, 1, 2), Origin(MIDNIGHT + 2 * HOUR, 50))
@@ -229,7 +229,7 @@ def test_it_is_as_old_as_its_answer(kind: Kind) -> None:
     assert series.read(5) == [ratio_row(kind.value, MIDNIGHT)]
 
 
-def test_of_two_rows_the_later_answer_wins_in_any_order() -> None:
+def test_the_later_answer_about_a_row_wins_in_any_order() -> None:
     answers = [
         (rows(0, 1, value="1.1"), Origin(MIDNIGHT + HOUR, 2)),
         (rows(1, 2, value="2.2"), Origin(MIDNIGHT + 2 * HOUR, 2)),
@@ -263,7 +263,7 @@ def test_an_answer_of_ratios_that_does_not_reach_what_is_known_leaves_no_hole() 
     assert hours(series) == [9, 10]
 
 
-def test_a_quarterly_is_requested_by_the_type_it_has_now() -> None:
+def test_a_quarterly_is_requested_by_its_current_type() -> None:
     kinds = iter(["NEXT_QUARTER", "CURRENT_QUARTER"])
     series = RatioSeries(Key(Kind.BASIS, "BTCUSDT_261225", "1h"), 50, lambda: next(kinds))
     for kind in ("NEXT_QUARTER", "CURRENT_QUARTER"):

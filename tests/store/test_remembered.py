@@ -20,7 +20,7 @@ def packed(found: list[bytes]) -> bytes:
 
 
 def remember(floats: FloatColumns, found: list[bytes]) -> list[Row]:
-    """What a series does with rows that are read again; return them as they were decoded."""
+    """Do what a series does with rows that are read again; return them as they were decoded."""
     rows = floats.decode(packed(found))
     floats.pack(rows)
     columns = floats.pack(rows)
@@ -74,7 +74,7 @@ def test_floats_are_remembered_when_they_are_read_again() -> None:
     assert floats.pack(rows) is not None
 
 
-def test_no_more_is_remembered_than_was_ever_read_at_once() -> None:
+def test_only_as_much_is_remembered_as_was_ever_read_at_once() -> None:
     floats = FloatColumns()
     remember(floats, texts(40))
     floats.take(10)
@@ -85,7 +85,7 @@ def test_no_more_is_remembered_than_was_ever_read_at_once() -> None:
     floats.take(90)
     for number in range(100, 160):
         floats.closed(texts(1, number)[0])
-    assert taken(floats, 90) == float_rows(texts(90, 70)), "whoever reads more is given room"
+    assert taken(floats, 90) == float_rows(texts(90, 70)), "a reader of more rows is given room"
 
 
 def test_the_history_of_a_young_contract_grows() -> None:
@@ -136,7 +136,7 @@ DECIMALS = st.one_of(
 
 
 @given(st.lists(st.lists(DECIMALS, min_size=9, max_size=9), min_size=1, max_size=4))
-def test_columns_have_the_numbers_that_the_strings_stand_for(decimals: list[list[str]]) -> None:
+def test_columns_contain_the_numbers_that_the_strings_represent(decimals: list[list[str]]) -> None:
     rows = [
         [MIDNIGHT + i, *row[:5], MIDNIGHT + i + 1, row[5], 7, *row[6:]]  # in the order of the exchange
         for i, row in enumerate(decimals)

@@ -49,7 +49,7 @@ def test_the_oldest_trades_go_first() -> None:
     assert not cut, "what is kept is whole"
 
 
-def test_a_run_without_one_trade_is_two() -> None:
+def test_a_run_that_lacks_one_trade_is_two() -> None:
     assert ids(run(5, 4).without(6)) == [[5], [7, 8]]
     assert ids(run(5, 4).without(5)) == [[6, 7, 8]]
     assert ids(run(5, 4).without(8)) == [[5, 6, 7]]
@@ -72,7 +72,7 @@ def test_what_is_shortened_stays_out_of_a_joined_run() -> None:
     st.tuples(st.integers(0, 20), st.integers(1, 20), st.booleans()),
     st.tuples(st.integers(0, 20), st.integers(1, 20), st.booleans()),
 )
-def test_what_is_known_to_be_written_as_by_rest_stays_so_in_a_joined_run(
+def test_what_is_known_to_be_written_as_rest_does_stays_so_in_a_joined_run(
     one: tuple[int, int, bool], other: tuple[int, int, bool]
 ) -> None:
     a, b = (
@@ -87,7 +87,7 @@ def test_what_is_known_to_be_written_as_by_rest_stays_so_in_a_joined_run(
         assert kept[0].checked == (kept[0].first, kept[0].after)
 
 
-def test_only_the_part_that_is_not_known_is_to_be_checked() -> None:
+def test_only_the_part_that_is_not_known_needs_checking() -> None:
     segment = run(10, 20)
     assert segment.unchecked(15) == 15
     segment.check(15, 25)
@@ -131,7 +131,7 @@ def test_a_streamed_trade_of_a_lower_id_and_a_later_time_begins_a_new_ring_and_i
     assert [trade.id for trade in ring.read(100)] == [10, 11]
 
 
-def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> None:
+def test_a_steady_flow_of_trades_of_a_new_count_is_not_taken_for_late_ones() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
     for number in range(1, 30):
@@ -142,7 +142,7 @@ def test_a_steady_flow_of_trades_of_a_new_count_is_no_flow_of_late_ones() -> Non
 
 
 def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_comes() -> None:
-    """It may be the only one for long, in the stream as in REST."""
+    """It may be the only one for a long time, in the stream as in REST."""
     for streamed in (True, False):
         ring = TradeSeries("BTCUSDT", 100)
         ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
@@ -153,8 +153,8 @@ def test_a_single_trade_of_a_new_count_replaces_the_old_ones_however_soon_it_com
         assert (ring.first_id(), ring.last_id()) == (10, 10)
 
 
-def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
-    """Nothing was traded since, but of what was before under greater ids, it is not the past."""
+def test_the_newest_trade_under_a_lower_id_shows_a_new_count() -> None:
+    """Nothing was traded since, but it is later than what was traded before under greater ids."""
     for known in (1, 3):
         ring = TradeSeries("BTCUSDT", 100)
         for number in range(known):
@@ -165,8 +165,8 @@ def test_the_newest_trade_under_a_lower_id_tells_of_a_new_count() -> None:
 
 
 @pytest.mark.parametrize("last", [5_010, 5_020, 5_030])
-def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int) -> None:
-    """As after a restart that began with what was written down, or when ids have begun again twice."""
+def test_an_answer_with_other_trades_under_the_same_ids_shows_a_new_count(last: int) -> None:
+    """This happens after a restart with saved trades, or when ids have begun again twice."""
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
     answer = trade_answer(5_005, last, MIDNIGHT + 50_000)
@@ -175,7 +175,7 @@ def test_an_answer_whose_trades_have_the_same_ids_tells_of_a_new_count(last: int
 
 
 @pytest.mark.parametrize("first", [5_000, 5_020])
-def test_a_known_id_under_a_later_time_tells_of_a_new_count_also_in_the_ms_of_the_newest_trade(first: int) -> None:
+def test_a_known_id_under_a_later_time_shows_a_new_count_even_in_the_ms_of_the_newest_trade(first: int) -> None:
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(
         [*trade_answer(5_000, 5_020, MIDNIGHT), *trade_answer(5_021, 5_021, MIDNIGHT + 30)], Origin(MIDNIGHT, 22)
@@ -194,7 +194,7 @@ def test_an_answer_that_shows_them_again_and_more_is_joined() -> None:
     assert ring.counted_since == 0
 
 
-def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
+def test_a_replica_that_lags_does_not_show_a_new_count() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     for number in range(3):
         ring.apply(samples.trade_frame(5_000 + number, at=MIDNIGHT), LINK)
@@ -202,7 +202,7 @@ def test_a_replica_that_lags_does_not_tell_of_a_new_count() -> None:
     assert (ring.first_id(), ring.last_id()) == (4_990, 5_002)
 
 
-def test_late_trades_take_nothing_back() -> None:
+def test_late_trades_set_nothing_back() -> None:
     ring = TradeSeries("BTCUSDT", 100)
     ring.replace(trade_answer(5_000, 5_020, MIDNIGHT), Origin(MIDNIGHT, 21))
     ring.apply(samples.trade_frame(5_021, at=MIDNIGHT - 50), LINK)  # an engine whose clock was set back

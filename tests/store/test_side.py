@@ -17,7 +17,7 @@ CHANGES = st.lists(st.tuples(PRICES, st.integers(0, 3)), max_size=40)
 
 @pytest.mark.parametrize("sign", [1, -1])
 @given(first=CHANGES, batches=st.lists(CHANGES, max_size=6), limit=st.integers(1, 12))
-def test_against_a_dictionary(
+def test_it_behaves_like_a_dictionary(
     sign: int, first: list[tuple[Decimal, int]], batches: list[list[tuple[Decimal, int]]], limit: int
 ) -> None:
     truth = {price: quantity for price, quantity in first if quantity}
@@ -49,7 +49,7 @@ def test_a_side_that_grows_too_long_forgets_its_worst_levels() -> None:
     assert side.top(5000)[-1] == (str(MOST_LEVELS + 2 - LEVELS_LEFT), "1")
 
 
-def test_pictures_of_one_moment_are_compared_where_both_know() -> None:
+def test_snapshots_of_one_moment_are_compared_where_both_know_the_levels() -> None:
     near = Side([("10", "1"), ("11", "2.0")], sign=1, limit=2)
     far = Side([("10.0", "1"), ("11", "2"), ("12", "3")], sign=1, limit=3)
     assert near.agrees(far)
@@ -59,7 +59,7 @@ def test_pictures_of_one_moment_are_compared_where_both_know() -> None:
     assert not far.agrees(near)
 
 
-def test_a_quantity_that_is_none() -> None:
+def test_a_malformed_quantity_is_refused() -> None:
     side = Side([("10", "1")], sign=1, limit=2)
     with pytest.raises(DecodeError, match="quantity"):
         side.apply({10.0: ("10", "1.2.3")})

@@ -57,7 +57,7 @@ def test_order_spacing_and_escapes_do_not_matter(rewrite: Any) -> None:
     )
 
 
-def test_what_is_no_stream_frame_comes_back_and_is_not_counted_as_one() -> None:
+def test_what_is_not_a_stream_frame_is_returned_and_not_counted_as_one() -> None:
     store, link = store_of(), market()
     said = [
         {"result": None, "id": 3},
@@ -99,7 +99,7 @@ def test_an_unusable_frame_is_counted_by_its_kind_and_those_around_it_are_merged
 
 @settings(deadline=None, max_examples=100)
 @given(st.lists(st.sampled_from(FRAMES).flatmap(lambda whole: mutated(whole) | replaced(whole)), max_size=4))
-def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[bytes]) -> None:
+def test_no_frame_ever_ends_the_stream_or_harms_a_known_value(bad: list[bytes]) -> None:
     store, link = store_of(SYMBOL, CHINESE), market()
     store.ingest([samples.trade_frame(77), samples.book_frame(4711)], link)
     store.ingest(bad, link)
@@ -117,7 +117,7 @@ def test_no_frame_whatever_ends_the_stream_or_harms_a_known_value(bad: list[byte
     store.tickers.take(MIDNIGHT + DAY)
 
 
-def test_what_is_followed_no_longer_is_dropped_and_its_frames_too() -> None:
+def test_what_is_no_longer_followed_is_dropped_along_with_its_frames() -> None:
     store, link = store_of(SYMBOL, "ETHUSDT"), market()
     gone = [key for key in store.followed_keys() if key.symbol == SYMBOL]
     assert set(store.unfollow(gone)) == set(gone)
@@ -148,7 +148,7 @@ def test_spot_and_futures_candles_of_one_name_are_two_series() -> None:
     assert futures.received == 3
 
 
-def test_a_fault_of_ours_in_one_frame_does_not_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_of_ours_in_one_frame_does_not_end_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     def faulty(self: BookSeries, frame: bytes, link: Link) -> None:
         raise RuntimeError("a fault")
 
@@ -159,7 +159,7 @@ def test_a_fault_of_ours_in_one_frame_does_not_end_the_stream(monkeypatch: pytes
     assert store.trades(SYMBOL).last_id() == 1
 
 
-def test_the_reasons_for_dropping_do_not_grow_without_end() -> None:
+def test_the_reasons_for_dropping_do_not_grow_without_bound() -> None:
     router = StreamRouter()
     for number in range(MOST_REASONS + 2):
         router.count_dropped(f"reason {number}")

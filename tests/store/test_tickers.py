@@ -36,7 +36,7 @@ def as_of(board: TickerBoard, symbol: str) -> float:
 
 
 def completed(*, until: int = 12) -> TickerBoard:
-    """Frames of A since second 0, and an answer that surely shows what rested before them."""
+    """Return a board with frames of A since second 0, and an answer that surely shows what rested before them."""
     board = TickerBoard()
     for second in range(until + 1):
         tick(board, second, A=100 + second)
@@ -45,7 +45,7 @@ def completed(*, until: int = 12) -> TickerBoard:
     return board
 
 
-def test_what_rests_is_as_new_as_the_stream_once_rest_has_shown_it() -> None:
+def test_a_resting_ticker_is_as_new_as_the_stream_once_rest_has_shown_it() -> None:
     board = TickerBoard()
     assert as_of(board, "B") == -1
     assert tick(board, 0, A=100) == StoreEvent(Change.GAP, board.key)
@@ -92,7 +92,7 @@ BREAKS = [
 
 
 @pytest.mark.parametrize("interrupt", BREAKS)
-def test_where_a_frame_is_missing_what_rests_is_as_old_as_its_answer(interrupt: Any) -> None:
+def test_where_a_frame_is_missing_a_resting_ticker_is_as_old_as_its_answer(interrupt: Any) -> None:
     board = completed()
     assert as_of(board, "B") == 12
     interrupt(board)
@@ -110,7 +110,7 @@ def test_a_connection_that_takes_over_while_the_other_delivers_leaves_no_gap() -
     assert as_of(board, "B") == 14
 
 
-def test_a_time_to_come_is_forgotten_and_rest_completes_the_stream_again() -> None:
+def test_a_time_in_the_future_is_forgotten_and_rest_completes_the_stream_again() -> None:
     board = completed()
     tick(board, 10_000, A=900)
     board.forget_ahead(MIDNIGHT + 15 * SECOND)
@@ -124,7 +124,7 @@ def test_a_time_to_come_is_forgotten_and_rest_completes_the_stream_again() -> No
     assert (as_of(board, "A"), as_of(board, "B")) == (31, 31)
 
 
-def test_the_later_trade_wins_and_of_two_windows_the_later() -> None:
+def test_the_later_trade_wins_and_so_does_the_later_window() -> None:
     steps: list[Callable[[TickerBoard], object]] = [
         lambda board: tick(board, 0, A=5),
         lambda board: tick(board, 1, A=6),
@@ -138,7 +138,7 @@ def test_the_later_trade_wins_and_of_two_windows_the_later() -> None:
         assert board.look("A")[1] == samples.ticker_data("A", 6, event=MIDNIGHT + 2 * SECOND)
 
 
-def test_trades_that_are_counted_anew_begin_a_new_ticker() -> None:
+def test_trades_of_a_new_count_begin_a_new_ticker() -> None:
     board = completed()
     tick(board, 14, A=1)
     row = board.look("A")[1]
@@ -146,7 +146,7 @@ def test_trades_that_are_counted_anew_begin_a_new_ticker() -> None:
     assert row["L"] == 1
 
 
-def test_what_the_newest_answer_lacks_is_gone() -> None:
+def test_what_the_newest_answer_lacks_is_removed() -> None:
     board = completed()
     board.replace(answer(A=140), Origin(MIDNIGHT + 40 * SECOND))
     assert board.look("B")[1] is None
@@ -176,7 +176,7 @@ def test_readers_see_what_another_thread_is_decoding(monkeypatch: pytest.MonkeyP
     timer.join()
 
 
-def test_a_glance_leaves_the_newest_frame_to_whoever_decides_by_it() -> None:
+def test_a_glance_does_not_decode_the_newest_frame() -> None:
     def glance() -> list[tuple[float, int] | None]:
         found = board.look_at(["A", "B", "C"])
         return [None if one is None else ((one[0] - MIDNIGHT) / SECOND, last_trade(one[1])) for one in found]
@@ -193,7 +193,7 @@ def test_a_glance_leaves_the_newest_frame_to_whoever_decides_by_it() -> None:
     assert glance() == [(20, 120), (14, 8), None], "a frame is missing, so what rests is not known to be the newest"
 
 
-def test_tickers_are_taken_once_in_order_of_their_time() -> None:
+def test_tickers_are_taken_once_in_the_order_of_their_times() -> None:
     board = TickerBoard()
     board.apply(samples.tickers_frame({"A": 7}, event=MIDNIGHT + 2), LINK)
     board.replace(answer(A=5, B=1), Origin(MIDNIGHT + 1 + LAGS_AT_MOST))
@@ -211,7 +211,7 @@ def test_tickers_nobody_takes_do_not_grow() -> None:
     assert len(board.take(MIDNIGHT + DAY)) <= MOST_SIGHTINGS
 
 
-def test_unusable_tickers_are_no_evidence() -> None:
+def test_unusable_tickers_are_not_evidence() -> None:
     board = TickerBoard()
     board.apply(frame("!ticker@arr", {"E": MIDNIGHT, "s": "A"}), LINK)
     board.apply(frame("!ticker@arr", [samples.ticker_data("A", 5), {"s": "B", "L": "x"}, None]), LINK)
@@ -233,7 +233,7 @@ def test_the_newest_quotes_of_each_symbol_are_kept() -> None:
     assert board.event == MIDNIGHT + 7
 
 
-def test_an_array_that_comes_late_makes_nothing_look_like_a_new_trade() -> None:
+def test_a_late_array_makes_nothing_look_like_a_new_trade() -> None:
     board = TickerBoard()
     for second, last in ((0, 5), (1, 6), (0, 5), (2, 6)):
         board.apply(samples.tickers_frame({"A": last}, event=MIDNIGHT + 1_000 * second), LINK)

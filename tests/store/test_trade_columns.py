@@ -30,7 +30,7 @@ def test_columns_are_the_numbers_of_the_trades() -> None:
     assert (len(columns), columns.after) == (5, 12)
 
 
-def test_they_are_joined_and_cut() -> None:
+def test_columns_are_joined_and_cut() -> None:
     joined = columns_of(trades(7, 5)).joined(columns_of(trades(12, 3)))
     assert listed(joined) == expected(trades(7, 8))
     assert listed(joined.last(4)) == expected(trades(11, 4))

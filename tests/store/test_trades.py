@@ -60,7 +60,7 @@ def test_consecutive_trades_are_one_run() -> None:
     assert ring.trade_shown(MIDNIGHT + 7) == (15, 0), "each trade has its own frame: none can lack"
 
 
-def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() -> None:
+def test_it_is_contiguous_from_the_first_trade_of_a_link_whatever_is_missing_before() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
     ring.subscribed_on(LINK)
@@ -82,7 +82,7 @@ def test_it_goes_on_from_the_first_trade_of_a_link_whatever_is_missing_before() 
     assert ring.patience(live_once=False) > 0
 
 
-def test_the_first_trade_of_a_link_is_reported_also_where_it_follows_on_what_is_known() -> None:
+def test_the_first_trade_of_a_link_is_reported_even_where_it_continues_what_is_known() -> None:
     ring = ring_of()
     answer(ring, 1, 5)
     ring.subscribed_on(LINK)
@@ -122,7 +122,7 @@ def test_a_hole_filled_makes_one_run_again() -> None:
     assert ring.hole() is None
 
 
-def test_a_hole_filled_by_halves_shrinks() -> None:
+def test_a_hole_that_is_filled_in_part_shrinks() -> None:
     ring = ring_of()
     stream(ring, 1, 2, 10)
     answer(ring, 7, 9)
@@ -196,7 +196,7 @@ def test_a_history_that_reaches_back_to_the_first_trade_is_complete() -> None:
     assert ring.state(0).complete
 
 
-def test_that_there_was_no_trade_shows_nothing_of_those_that_have_come_since() -> None:
+def test_an_answer_without_trades_shows_nothing_about_trades_that_have_come_since() -> None:
     ring = ring_of()
     ring.replace([], Origin(MIDNIGHT, 100))
     assert ring.state(0).complete
@@ -258,7 +258,7 @@ def test_what_is_returned_is_the_callers_own() -> None:
     assert ids(ring) == [1, 2, 3]
 
 
-def test_suspicion_takes_the_liveness_and_an_event_ends_it() -> None:
+def test_suspicion_ends_the_liveness_and_an_event_ends_the_suspicion() -> None:
     ring = ring_of()
     ring.go_live(LINK)
     ring.suspect("silent")
@@ -270,7 +270,7 @@ def test_suspicion_takes_the_liveness_and_an_event_ends_it() -> None:
 
 
 class Model:
-    """The same ring, naively: all trades ever seen, cut to what one could know."""
+    """The same ring, naively: all trades ever seen, cut to what can be known."""
 
     def __init__(self) -> None:
         self.known: set[int] = set()
@@ -362,7 +362,7 @@ def as_numbers(found: list[Trade]) -> list[tuple[int, float, float, int, bool]]:
     return [(each.id, float(each.price), float(each.quantity), each.time, each.buyer_is_maker) for each in found]
 
 
-def test_columns_are_those_of_the_trades_whatever_came_between() -> None:
+def test_columns_are_those_of_the_trades_in_whatever_order_they_came() -> None:
     ring = ring_of(100)
     assert numbers(ring, 10) == []
     upto = 0
@@ -415,7 +415,7 @@ def test_an_unusable_trade_is_cut_off_where_it_is_decoded_ahead() -> None:
     assert ids(ring) == [11, 12]
 
 
-def test_trades_whose_numbers_stand_as_rest_writes_them_are_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trades_whose_numbers_are_written_as_rest_writes_them_are_checked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ring = ring_of(100)
     stream(ring, *range(50))
     monkeypatch.setattr(trades_module, "is_written_as_by_rest", None)
@@ -449,8 +449,8 @@ def test_an_unusable_trade_is_found_in_numbers_too() -> None:
 
 
 @pytest.mark.parametrize("order", ["first", "last", "none", "in between"])
-def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
-    """Wherever the event's own fields stand, of which nothing is kept."""
+def test_streamed_trades_are_what_their_frames_say(order: str) -> None:
+    """This holds wherever the event's own fields are, of which nothing is kept."""
     ring = TradeSeries("BTCUSDT", 500)
     for number in range(300):
         data = samples.trade_data(number)
@@ -473,7 +473,8 @@ def test_streamed_trades_are_what_their_frames_tell(order: str) -> None:
 
 
 def test_trades_are_passed_on_without_being_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As they are kept, where the stream writes what REST does: with the symbol's other fields, and without."""
+    """They are passed on as they are kept where the stream writes what REST does, with and without the symbol's other
+    fields."""
     ring = TradeSeries("BTCUSDT", 500)
     for number in range(300):
         data = samples.trade_data(number)
@@ -521,7 +522,7 @@ def test_trades_in_another_form_are_decoded_once(monkeypatch: pytest.MonkeyPatch
     assert decoded == [100, 3]
 
 
-def test_streamed_trades_take_no_more_room_than_those_of_rest() -> None:
+def test_streamed_trades_take_no_more_memory_than_those_of_rest() -> None:
     streamed, asked = TradeSeries("BTCUSDT", 500), TradeSeries("BTCUSDT", 500)
     rows = [samples.rest_trade(number) for number in range(300)]
     asked.replace([trade_of(json.dumps(row).encode()) for row in rows], Origin(MIDNIGHT, 300))

@@ -1,4 +1,4 @@
-"""What trades request and promise, what is written down of them, and what other processes are shown."""
+"""What trades request and promise, what is saved of them, and what other processes are shown."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_answer_of_a_new_count_leaves_nothing_of_the_old_one() -> None:
     assert (ids(ring), ring.counted_since) == ([10, 11, 12], AT + 7)
 
 
-def test_the_very_first_trade_is_no_history_until_rest_has_shown_it() -> None:
+def test_the_very_first_trade_is_not_a_history_until_rest_has_shown_it() -> None:
     ring = TradeSeries(SYMBOL, 100)
     ring.replace([], Origin(AT, 100))
     assert ring.complete
@@ -85,7 +85,7 @@ def test_the_very_first_trade_is_no_history_until_rest_has_shown_it() -> None:
     assert ring.complete
 
 
-def test_a_page_that_begins_later_than_it_was_to_ends_the_history() -> None:
+def test_a_page_that_begins_later_than_requested_ends_the_history() -> None:
     for first, complete in ((7, True), (12, False)):
         ring = ring_with(10, 12)
         ring.replace(found(first, 13), Origin(AT, 30, from_id=5))
@@ -93,7 +93,7 @@ def test_a_page_that_begins_later_than_it_was_to_ends_the_history() -> None:
         assert ring.complete is complete, "one that lags behind what is known shows nothing"
 
 
-def test_a_page_that_begins_where_it_was_to_does_not_end_the_history() -> None:
+def test_a_page_that_begins_where_requested_does_not_end_the_history() -> None:
     ring = ring_with(10, 12)
     ring.replace(found(5, 9), Origin(AT, 30, from_id=5))
     assert (ids(ring), ring.complete) == (list(range(5, 13)), False)
@@ -119,9 +119,7 @@ def test_what_lies_beyond_the_end_of_the_history_is_dropped() -> None:
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize("new", [False, True])
 @pytest.mark.parametrize("untraded", [False, True])
-def test_an_answer_without_trades_is_believed_only_where_there_may_be_none(
-    known: bool, new: bool, untraded: bool
-) -> None:
+def test_an_answer_without_trades_counts_only_where_there_may_be_none(known: bool, new: bool, untraded: bool) -> None:
     ring = ring_with(5, 6) if known else TradeSeries(SYMBOL, 100)
     ring.check_empty(Origin(AT, 10, from_id=3), lambda: new, lambda: untraded)  # a page may well be empty
     if not known and (new or untraded):
@@ -134,7 +132,7 @@ def test_an_answer_without_trades_is_believed_only_where_there_may_be_none(
 # --- what it requests -------------------------------------------------------------------------------
 
 
-def test_what_is_not_live_requests_the_newest() -> None:
+def test_trades_that_are_not_live_request_the_newest() -> None:
     for capacity, limit in ((100, 100), (2 * AGG_TRADES_MOST, AGG_TRADES_MOST)):
         ring = ring_with(5_000, 5_020, capacity)
         newest = endpoints.agg_trades(SYMBOL, limit)
@@ -144,7 +142,7 @@ def test_what_is_not_live_requests_the_newest() -> None:
         assert ring.request(AT, Cause.WARM_UP, LINK) == newest
 
 
-def test_what_is_live_requests_what_is_before_its_newest_run() -> None:
+def test_live_trades_request_those_before_their_newest_run() -> None:
     ring = ring_with(5_000, 5_020)
     ring.go_live(LINK)
     request = ring.request(AT, Cause.REPAIR, LINK)
@@ -164,25 +162,25 @@ def test_what_is_live_requests_what_is_before_its_newest_run() -> None:
     assert ring.request(AT, Cause.REPAIR, LINK) is None
 
 
-def test_near_the_first_id_no_more_is_requested_than_there_are() -> None:
+def test_no_more_trades_are_requested_than_exist_near_the_first_id() -> None:
     ring = ring_with(7, 9)
     ring.go_live(LINK)
     assert ring.request(AT, Cause.REPAIR, LINK) == endpoints.agg_trades(SYMBOL, 7, from_id=0)
 
 
-def test_it_is_unsettled_as_long_as_older_ones_are_to_come() -> None:
+def test_it_is_unsettled_as_long_as_older_trades_are_to_come() -> None:
     ring = ring_with(90, 99)
     assert ring.unsettled(AT) == "the newest 10 are here, older ones are to come"
     assert (ring.lacks_older(), ring.reached()) == (True, 90)
     ring.expecting = True
-    assert (ring.lacks_older(), ring.unsettled(AT)) == (False, ""), "they may have been written down"
+    assert (ring.lacks_older(), ring.unsettled(AT)) == (False, ""), "they may have been saved"
     ring.end_patience()
     assert ring.lacks_older()
     ring.replace(found(0, 89), Origin(AT, 90, from_id=0))
     assert (ring.lacks_older(), ring.unsettled(AT), ring.reached()) == (False, "", 0)
 
 
-def test_where_nothing_is_known_an_answer_that_does_not_count_is_no_progress() -> None:
+def test_where_nothing_is_known_an_answer_that_does_not_count_makes_no_progress() -> None:
     assert TradeSeries(SYMBOL, 100).reached() is None
 
 
@@ -195,7 +193,7 @@ def test_it_lacks_nothing_once_it_has_as_many_as_it_keeps_or_as_one_answer_bring
 # --- liveness ---------------------------------------------------------------------------------------
 
 
-def test_it_goes_live_by_its_first_trade_and_needs_no_answer_where_it_lacks_none() -> None:
+def test_it_goes_live_with_its_first_trade_and_needs_no_answer_where_nothing_is_missing() -> None:
     ring = ring_with(1_000, 1_099)
     ring.subscribed_on(LINK)
     assert not ring.resume(LINK, AT)
@@ -210,7 +208,7 @@ def test_it_goes_live_by_its_first_trade_and_needs_no_answer_where_it_lacks_none
     assert few.link is LINK
 
 
-def test_up_to_when_it_is_known_is_said_only_where_it_is_live_and_lacks_nothing() -> None:
+def test_the_time_up_to_which_it_is_known_requires_that_it_is_live_and_lacks_nothing() -> None:
     ring = ring_with(1_000, 1_099)
     ring.go_live(LINK)
     event = ring.state(AT).event
@@ -224,7 +222,7 @@ def test_up_to_when_it_is_known_is_said_only_where_it_is_live_and_lacks_nothing(
     few.end_patience()
     assert few.sound_event(AT, {LINK}) == -1, "older ones are to come"
     few.expecting = True
-    assert few.sound_event(AT, {LINK}) == few.state(AT).event, "they may have been written down"
+    assert few.sound_event(AT, {LINK}) == few.state(AT).event, "they may have been saved"
 
 
 def test_patience_is_long_only_where_the_stream_brings_what_is_missing() -> None:
@@ -235,7 +233,7 @@ def test_patience_is_long_only_where_the_stream_brings_what_is_missing() -> None
     others = {TradeSeries(symbol, 100) for symbol in ("ETHUSDT", "SOLUSDT")}
     for other in others:
         other.leave_to_stream()
-    assert len({each.patience(live_once=False) for each in (ring, *others)}) == 3, "they do not come as one crowd"
+    assert len({each.patience(live_once=False) for each in (ring, *others)}) == 3, "they do not all come at once"
     ring.end_patience()
     assert ring.patience(live_once=False) == 0.0
     ring.replace(found(5, 6), Origin(AT, 2))
@@ -272,11 +270,11 @@ def test_the_first_trade_of_a_subscription_ends_the_wait_for_it(first: int) -> N
     assert ring.patience(live_once=False) == 0.0
 
 
-def test_no_time_promises_that_trades_are_complete() -> None:
+def test_the_time_never_shows_that_trades_are_down() -> None:
     assert not TradeSeries(SYMBOL, 100).is_down(AT / 1000.0)
 
 
-def test_what_cannot_be_scanned_is_not_heard_of() -> None:
+def test_a_trade_that_cannot_be_scanned_is_not_evidence() -> None:
     ring = ring_with(5, 6)
     ring.apply(samples.trade_frame(7).replace(b'"T":', b'"x":'), LINK)
     assert ring.last_id() == 7
@@ -323,7 +321,7 @@ def restored(ring: TradeSeries, capacity: int = 100) -> TradeSeries:
     return other
 
 
-def test_nothing_is_written_of_a_ring_without_trades() -> None:
+def test_an_empty_ring_is_not_written() -> None:
     assert tuple(TradeSeries(SYMBOL, 100).dump()) == ()
     assert TradeSeries(SYMBOL, 100).prepare(()) is None
     assert len(restored(TradeSeries(SYMBOL, 100))) == 0
@@ -372,14 +370,14 @@ def _loaded(parts: Sequence[bytes]) -> TradeSeries:
     return ring
 
 
-def test_what_is_loaded_gives_way_to_an_answer_and_to_a_new_count() -> None:
+def test_what_is_loaded_is_replaced_by_an_answer_and_by_a_new_count() -> None:
     parts = tuple(ring_with(5, 9).dump())
     ring = ring_with(7, 8)
     ring.load(parts)
     assert ids(ring) == [7, 8], "an answer has come already"
     ring = ring_with(10, 12)
     ring.load(parts)
-    assert ids(ring) == [10, 11, 12], "also where they would join it"
+    assert ids(ring) == [10, 11, 12], "even where they would join it"
     for other in ({"price": "7.7000"}, {"at": AT + 60_000}):
         ring = TradeSeries(SYMBOL, 100)
         ring.apply(samples.trade_frame(8, **other), LINK)  # type: ignore[arg-type]
@@ -484,7 +482,7 @@ def test_a_copy_of_trades_in_another_form_is_read_as_rest_writes_them_each_time(
         assert copy.text(10) == compact([samples.rest_trade(each) for each in range(5, number + 1)])
 
 
-def test_a_copy_of_nothing_has_nothing() -> None:
+def test_a_copy_of_an_empty_ring_is_empty() -> None:
     copied = TradeSeries(SYMBOL, 100).copied()
     assert copied is not None
     copy = ring_with(5, 6)

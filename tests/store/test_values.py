@@ -78,7 +78,7 @@ def test_marks_of_all_symbols() -> None:
     assert board.get("D") is None
 
 
-def test_nobody_reads_and_nothing_grows() -> None:
+def test_nothing_grows_while_nobody_reads() -> None:
     board = MarkBoard()
     for second in range(100):
         board.apply(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + second, price=f"{second}"), LINK)
@@ -137,7 +137,7 @@ def test_a_forced_order_reported_twice_is_one() -> None:
     assert len(board.read("A", 10)) == len(board.read(None, 10)) == 2
 
 
-def test_coin_margined_orders_are_not_ours() -> None:
+def test_forced_orders_of_coin_margined_contracts_are_ignored() -> None:
     board = LiquidationBoard(10)
     data = samples.liquidation_data("BTCUSD_PERP") | {"st": 2, "ps": "BTCUSD"}
     board.apply(frame("!forceOrder@arr", data), LINK)
@@ -156,7 +156,7 @@ def test_an_unusable_forced_order_is_refused() -> None:
 # --- kept answers ---------------------------------------------------------------------------------
 
 
-def test_an_answer_is_kept_for_its_time_and_then_forgotten() -> None:
+def test_an_answer_is_kept_for_some_time_and_then_forgotten() -> None:
     clock = HandClock()
     cache: AnswerCache[str] = AnswerCache(60.0, now=clock)
     cache.put("a", "value", MIDNIGHT)
@@ -184,7 +184,7 @@ def test_an_older_answer_that_comes_later_changes_nothing() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 100), max_size=60))
-def test_no_more_answers_are_kept_than_were_allowed(keys: list[int]) -> None:
+def test_no_more_answers_are_kept_than_allowed(keys: list[int]) -> None:
     cache: AnswerCache[int] = AnswerCache(60.0, now=HandClock(), most=7)
     for key in keys:
         cache.put(key, key, key)
@@ -222,7 +222,7 @@ def test_marks_do_not_depend_on_the_order_of_arrival(order: list[int], dice: ran
     assert price(board) == "5.5"
 
 
-def test_a_mark_of_a_time_to_come_does_not_stay_the_newest() -> None:
+def test_a_mark_with_a_time_in_the_future_does_not_stay_the_newest() -> None:
     board = MarkBoard()
     board.apply(samples.marks_frame(["BTCUSDT"], event=MIDNIGHT + 86_400_000, price="9.0"), LINK)
     board.apply(samples.marks_frame(["BTCUSDT", "ETHUSDT"], event=MIDNIGHT + 1_000, price="7.0"), LINK)

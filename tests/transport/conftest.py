@@ -25,8 +25,8 @@ PATIENCE = 60.0
 
 
 class Server:
-    """Runs ``script(sock, server)`` in a thread for each connection. ``finish`` is set when the test is over:
-    a script that wants to hang waits for it. ``reached`` is for the script to say how far it got."""
+    """Runs ``script(sock, server)`` in a thread for each connection. ``finish`` is set when the test is over: a script
+    that is meant to hang waits for it. ``reached`` shows how far the script has got."""
 
     def __init__(self, script: Callable[[Any, Server], None], context: ssl.SSLContext | None) -> None:
         self.connections = 0
@@ -74,7 +74,7 @@ class Server:
 
 
 def read_head(sock: socket.socket) -> bytes:
-    """The request up to and with the empty line."""
+    """Return the request up to and including the empty line."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         byte = sock.recv(1)
@@ -85,7 +85,7 @@ def read_head(sock: socket.socket) -> bytes:
 
 
 def upgrade(sock: socket.socket, extra: bytes = b"") -> bytes:
-    """Answer a WebSocket handshake, with ``extra`` in the same packet. The request."""
+    """Answer a WebSocket handshake, with ``extra`` in the same packet; return the request."""
     head = read_head(sock)
     key = next(line[18:].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
     accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
@@ -97,7 +97,7 @@ def upgrade(sock: socket.socket, extra: bytes = b"") -> bytes:
 
 
 def read_frame(sock: socket.socket) -> tuple[int, bytes]:
-    """The first byte and the unmasked payload of a short client frame."""
+    """Return the first byte and the unmasked payload of a short client frame."""
     first, length = _exactly(sock, 2)
     assert length & 0x80, "a client must mask"
     mask = _exactly(sock, 4) if length & 0x7F < 126 else b""

@@ -1,4 +1,4 @@
-"""REST by proxy, and that requests keeps the scoped connections."""
+"""REST through a proxy, and a check that requests keeps the scoped connections."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def origin(kit: Any, secure: bool) -> Any:
 
 
 def proxy(kit: Any, *, secure: bool) -> Any:
-    """Forwards a request, or makes a tunnel."""
+    """Forward a request, or make a tunnel."""
 
     def script(sock: Any, server: Any) -> None:
         head = kit.read_head(sock)
@@ -132,7 +132,7 @@ class TestRestByProxy:
             client.get(f"https://localhost:{target.port}/", timeout=kit.patience)
         client.close()
 
-    def test_a_tunnel_that_hangs_ends_by_the_timeout_and_by_shutdown(self, kit: Any, secure_proxy: bool) -> None:
+    def test_a_tunnel_that_hangs_is_ended_by_the_timeout_and_by_shutdown(self, kit: Any, secure_proxy: bool) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.read_head(sock)
             server.reached.set()

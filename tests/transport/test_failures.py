@@ -1,4 +1,4 @@
-"""Foreign exceptions, bare and in the wrappings of requests and urllib3."""
+"""Foreign exceptions, bare and wrapped by requests and urllib3."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_it_means(error: Exception, kind: type[RequestError]) -> None:
     assert str(found).startswith("GET /x: ")
 
 
-def test_the_system_s_words_come_through_the_wrapping() -> None:
+def test_the_systems_message_comes_through_the_wrapping() -> None:
     error = WRAPPED.ConnectionError(ProtocolError("aborted", ConnectionResetError(104, "Connection reset by peer")))
     assert str(translated(error, "GET /x", "h")) == "GET /x: Connection reset by peer"
 

@@ -40,7 +40,7 @@ TEXT, BINARY, CONT, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
 def frame(
     opcode: int, payload: bytes, *, fin: int = 1, rsv: int = 0, mask: bytes = b"", form: int | None = None
 ) -> bytes:
-    """A frame as a server would send it; ``form`` forces how the length is written (7, 16 or 64 bits)."""
+    """Return a frame as a server would send it; ``form`` sets how the length is written (7, 16 or 64 bits)."""
     form = form or (7 if len(payload) < 126 else 16 if len(payload) < 65536 else 64)
     masked = 0x80 if mask else 0
     head = bytes([fin << 7 | rsv << 4 | opcode])
@@ -55,7 +55,7 @@ def frame(
 
 
 class Socket:
-    """What websocket-client sees: received bytes from memory, sent ones kept."""
+    """What websocket-client sees: received bytes come from memory, and sent ones are kept."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
@@ -93,7 +93,7 @@ def is_utf8(data: bytes) -> bool:
 
 
 def by_library(data: bytes) -> dict[str, Any]:
-    """What websocket-client makes of ``data`` followed by the end of the connection."""
+    """Return what websocket-client makes of ``data`` followed by the end of the connection."""
     sock = Socket(data)
     client = connected(sock)
     texts, ignored, pongs, end = [], 0, 0, None
@@ -106,7 +106,7 @@ def by_library(data: bytes) -> dict[str, Any]:
             end = "protocol error"
         else:
             if opcode == TEXT and not is_utf8(received.data):
-                end = "protocol error"  # Without wsaccel the library misses a character cut off at the end.
+                end = "protocol error"  # Without wsaccel the library overlooks a character that is cut off at the end.
             elif opcode == TEXT:
                 texts.append(received.data)
             elif opcode == CLOSE:
@@ -209,7 +209,7 @@ def test_any_bytes_are_read_as_by_the_library(data: bytes, places: list[int]) ->
     expected = by_library(data)
     got = by_reader(cut(data, places))
     if got["end"] != expected["end"]:
-        # The one difference: what can only become an oversized message is refused before it has come.
+        # The one difference is that what can only become an oversized message is refused before it has come.
         assert (got["end"], expected["end"]) == ("protocol error", "open")
         got["end"] = "open"
     assert got == expected
@@ -258,7 +258,7 @@ def test_messages_before_a_fault_are_kept_and_nothing_after_it_is_read() -> None
     ],
     ids=["text", "binary", "fragments together"],
 )
-def test_a_message_announced_too_large_is_refused_before_it_comes(head: bytes) -> None:
+def test_a_message_that_is_announced_as_too_large_is_refused_before_it_comes(head: bytes) -> None:
     reader = FrameReader(connected(Socket()), lambda: None)
     with pytest.raises(StreamClosed, match="more than") as caught:
         reader.feed(head + b"x" * 100, [])
@@ -275,7 +275,7 @@ def test_endless_fragments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         reader.feed(frame(CONT, b"x" * 1000, fin=0), [])
 
 
-def test_inside_frame_tells_whether_something_has_begun() -> None:
+def test_inside_frame_shows_whether_something_has_begun() -> None:
     reader = FrameReader(connected(Socket()), lambda: None)
     states = [reader.inside_frame]
     for piece in (b"\x81", b"\x01", b"x", b"\x01\x01a", b"\x80", b"\x01b", b"\x89\x00"):
@@ -292,7 +292,7 @@ def test_close_carries_code_and_reason() -> None:
     assert "1001" in str(caught.value)
 
 
-def test_the_library_keeps_its_state_where_the_reader_looks() -> None:
+def test_the_library_keeps_its_state_where_the_reader_expects_it() -> None:
     client = websocket.WebSocket()
     assert client.frame_buffer.header is None
     assert client.frame_buffer.recv_buffer == []

@@ -1,4 +1,4 @@
-"""REST: recorded answers for what they mean, real sockets for what can go wrong on the way."""
+"""REST: recorded answers show what they mean, real sockets what can go wrong on the way."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class TestRecorded:
             ("weight_with_status_400", 60),
         ],
     )
-    def test_when_to_ask_again(self, name: str, pause: float) -> None:
+    def test_when_to_send_the_next_request(self, name: str, pause: float) -> None:
         with pytest.raises(RateLimited) as caught:
             self.get(name)
         assert caught.value.retry_at == NOW + pause
@@ -245,7 +245,7 @@ class TestOnTheWire:
             ask(kit, server.port)
         assert type(caught.value) is ConnectionFailed
 
-    def test_nobody_listens(self, kit: Any) -> None:
+    def test_an_address_where_nobody_listens_is_an_error(self, kit: Any) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         with pytest.raises(ConnectionFailed, match="refused"):
@@ -273,7 +273,7 @@ class TestOnTheWire:
             ask(kit, server.port, timeout=0.3)
         assert kit.clock.now() - began >= 0.3
 
-    def test_a_connection_that_is_never_answered_ends_by_the_connect_timeout(self, kit: Any) -> None:
+    def test_a_connection_that_is_never_answered_is_ended_by_the_connect_timeout(self, kit: Any) -> None:
         with pytest.raises(RequestTimeout):
             ask(kit, kit.unanswering().port, timeout=60, connect_timeout=0.2)
 
@@ -353,7 +353,7 @@ class TestOnTheWire:
             client.get("http://no-such-host.example/", timeout=20)
         client.close()
 
-    def test_a_name_that_cannot_be_one(self, kit: Any) -> None:
+    def test_an_impossible_name(self, kit: Any) -> None:
         client = RestClient(kit.config(), kit.clock)
         with pytest.raises((HostNotFound, RequestRejected)):
             client.get(f"http://{'a' * 70}.example/", timeout=20)
@@ -383,7 +383,7 @@ class TestOnTheWire:
 
 
 class Driven:
-    """A clock on which waiting takes the time asked for, at once."""
+    """A clock on which a wait takes the requested time, at once."""
 
     def __init__(self) -> None:
         self.time = 100.0
@@ -448,7 +448,7 @@ class TestRetrying:
     @pytest.mark.parametrize(
         "error", [RequestRejected("no"), AccessDenied("no"), RateLimited("later", retry_at=1.0), KeyError("ours")]
     )
-    def test_other_errors_are_not(self, error: Exception) -> None:
+    def test_other_errors_are_not_tried_again(self, error: Exception) -> None:
         with pytest.raises(type(error)) as caught:
             self.run([error, 1])
         assert caught.value is error

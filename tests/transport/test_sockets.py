@@ -26,7 +26,7 @@ from ats_sync.transport.sockets import (
 
 
 def pair(scope: CancelScope) -> tuple[ScopedSocket, socket.socket]:
-    """A scoped socket and what it is connected to."""
+    """Return a scoped socket and what it is connected to."""
     mine, other = socket.socketpair()
     scoped = ScopedSocket(mine.family, mine.type, mine.proto, fileno=mine.detach())
     scoped.scope = scope
@@ -56,7 +56,7 @@ class TestCancelScope:
                 with pytest.raises(TimeoutError):
                     operation()
 
-    def test_sending_to_a_peer_that_does_not_read_ends_by_the_deadline(self, kit: Any) -> None:
+    def test_sending_to_a_peer_that_does_not_read_is_ended_by_the_deadline(self, kit: Any) -> None:
         scope = kit.scope()
         mine, other = pair(scope)
         with mine, other:
@@ -64,7 +64,7 @@ class TestCancelScope:
             with pytest.raises(TimeoutError):
                 mine.sendall(bytes(50_000_000))
 
-    def test_without_a_deadline_the_socket_s_own_timeout_holds(self, kit: Any) -> None:
+    def test_without_a_deadline_the_sockets_own_timeout_applies(self, kit: Any) -> None:
         mine, other = pair(kit.scope())
         with mine, other:
             mine.settimeout(0.05)
@@ -102,7 +102,7 @@ class TestCancelScope:
             with pytest.raises(OSError):  # noqa: PT011 - aborted, or broken pipe
                 call.result()
 
-    def test_after_shutdown_nothing_goes(self, kit: Any) -> None:
+    def test_nothing_works_after_a_shutdown(self, kit: Any) -> None:
         scope = kit.scope()
         mine, other = pair(scope)
         with mine, other:
@@ -126,13 +126,13 @@ class TestCancelScope:
             assert second.recv(1) == b"x"
             assert not scope.stopped
 
-    def test_closed_and_forgotten_sockets_are_let_go(self, kit: Any) -> None:
+    def test_closed_and_forgotten_sockets_are_released(self, kit: Any) -> None:
         scope = kit.scope()
         mine, other = pair(scope)
         with other:
             file = mine.makefile("rb")
             mine.close()
-            assert mine in scope._sockets, "a file of it is open still"
+            assert mine in scope._sockets, "one of its files is still open"
             file.close()
             assert mine not in scope._sockets
             assert mine.fileno() == -1
@@ -264,7 +264,7 @@ class TestContext:
         assert len(scope._sockets) == 0
 
     def test_wait_for_write_reports_a_socket_that_is_shut_down(self, kit: Any) -> None:
-        """What a shutdown in mid-connect relies on."""
+        """A shutdown in mid-connect relies on this."""
         address = kit.unanswering()
         with socket.socket() as sock:
             sock.setblocking(False)

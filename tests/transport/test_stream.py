@@ -62,7 +62,7 @@ class Streams:
         return stream
 
     def collect(self, stream: WebSocketStream, count: int) -> list[bytes]:
-        """The next ``count`` messages."""
+        """Return the next ``count`` messages."""
         messages: list[bytes] = []
         while len(messages) < count:
             assert stream.wait(self.kit.patience), f"{len(messages)} of {count} messages"
@@ -184,7 +184,7 @@ class TestHandshake:
             streams.connect(server)
         assert type(caught.value) is ConnectionFailed
 
-    def test_nobody_listens(self, kit: Any) -> None:
+    def test_an_address_where_nobody_listens_is_an_error(self, kit: Any) -> None:
         with socket.create_server(("127.0.0.1", 0)) as server:
             port = server.getsockname()[1]
         with pytest.raises(ConnectionFailed, match="refused"):
@@ -203,7 +203,7 @@ class TestHandshake:
             )
 
     @pytest.mark.parametrize("where", ["nothing", "head", "body", "TLS"])
-    def test_a_handshake_that_trickles_or_hangs_ends_by_its_timeout(self, kit: Any, where: str) -> None:
+    def test_a_handshake_that_trickles_or_hangs_is_ended_by_its_timeout(self, kit: Any, where: str) -> None:
         start, drop = {
             "nothing": (b"", b""),
             "head": (b"HTTP/1.1 101 Switching Protocols\r\n", b"X-A: b\r\n"),
@@ -241,7 +241,7 @@ class TestHandshake:
         with pytest.raises(ConnectionFailed, match="more than 10000 bytes"):
             streams.connect(kit.serve(script))
 
-    def test_a_connection_never_answered_ends_by_the_connect_timeout(self, kit: Any, streams: Streams) -> None:
+    def test_a_connection_that_nobody_answers_is_ended_by_the_connect_timeout(self, kit: Any, streams: Streams) -> None:
         with pytest.raises(RequestTimeout):
             streams.connect(kit.unanswering(), connect_timeout=0.2)
 
@@ -297,7 +297,7 @@ class TestTls:
         with pytest.raises(ConnectionFailed):
             streams.connect(server, secure=True)
 
-    def test_many_records_come_by_one_receive(self, kit: Any, streams: Streams) -> None:
+    def test_many_records_come_with_one_receive(self, kit: Any, streams: Streams) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock)
             for number in range(200):
@@ -339,9 +339,7 @@ class TestTls:
 
 
 class TestReceive:
-    def test_frames_in_the_packet_of_the_handshake_are_not_left_lying(
-        self, kit: Any, streams: Streams, secure: bool
-    ) -> None:
+    def test_frames_in_the_packet_of_the_handshake_are_received(self, kit: Any, streams: Streams, secure: bool) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock, text(b"one") + text("二".encode()) + text(b"x" * 70_000))
             server.finish.wait(kit.patience)
@@ -445,7 +443,7 @@ class TestReceive:
         assert (messages, closed.code) == ([], None)
         assert "reset" in closed.reason.lower()
 
-    def test_a_peer_s_close_is_answered(self, kit: Any, streams: Streams) -> None:
+    def test_a_close_by_the_peer_is_answered(self, kit: Any, streams: Streams) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock)
             sock.sendall(CLOSE)
@@ -460,7 +458,7 @@ class TestReceive:
 
 
 class TestSend:
-    def test_a_ping_is_answered_and_ours_is_noticed(self, kit: Any, streams: Streams, secure: bool) -> None:
+    def test_a_ping_is_answered_and_the_pong_to_ours_is_noticed(self, kit: Any, streams: Streams, secure: bool) -> None:
         def script(sock: Any, server: Any) -> None:
             kit.upgrade(sock)
             sock.sendall(b"\x89\x04ping")
@@ -561,7 +559,7 @@ class TestWaitAndEnd:
 
         return kit.serve(script, context_of(kit, secure))
 
-    def test_wait_ends_by_its_timeout(self, kit: Any, streams: Streams) -> None:
+    def test_a_wait_ends_with_its_timeout(self, kit: Any, streams: Streams) -> None:
         stream = streams.connect(self.hanging(kit))
         before = kit.clock.now()
         assert not stream.wait(0.05)
@@ -582,7 +580,7 @@ class TestWaitAndEnd:
         stream.wake()
         assert call.result() is False
 
-    def test_a_wake_before_the_wait_counts_and_many_are_few(self, kit: Any, streams: Streams) -> None:
+    def test_a_wake_before_the_wait_counts_and_many_count_as_one(self, kit: Any, streams: Streams) -> None:
         stream = streams.connect(self.hanging(kit))
         for _ in range(100_000):
             stream.wake()
@@ -711,7 +709,7 @@ class TestProxy:
         ):
             streams.connect(self.echo(kit, False), proxies={"http": f"http://127.0.0.1:{proxy.port}"})
 
-    def test_a_proxy_that_says_nothing(self, kit: Any) -> None:
+    def test_a_silent_proxy(self, kit: Any) -> None:
         proxy = kit.serve(lambda sock, server: server.finish.wait(kit.patience))
         config = kit.config(proxies={"http": f"http://127.0.0.1:{proxy.port}"})
         with pytest.raises(RequestTimeout):

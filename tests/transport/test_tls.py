@@ -47,7 +47,7 @@ class Link:
                 continue
 
     def receive(self) -> bytes:
-        """One recv_into; b"-" when there is nothing."""
+        """Return the result of one recv_into, b"-" when there is nothing."""
         try:
             return bytes(self.buffer[: self.transport.recv_into(self.buffer)])
         except BlockingIOError:
@@ -98,7 +98,7 @@ def test_all_records_at_once(link: Link) -> None:
 
 
 def test_a_record_in_pieces(kit: Any) -> None:
-    """Half a record is nothing yet; its second half completes it."""
+    """Half a record brings nothing yet; its second half completes it."""
     link = Link(kit, True)
     link.go_live()
     link.peer.sendall(b"whole")
@@ -159,7 +159,7 @@ def test_unsent_bytes_wait_for_the_peer(link: Link) -> None:
     assert not link.transport.unsent
 
 
-def test_too_much_unsent_fails_the_wire(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_unsent_bytes_fail_the_transport(link: Link, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transports, "MAX_UNSENT", 100_000)
     link.go_live()
 

@@ -77,14 +77,14 @@ def stream_trade(message: bytes) -> Trade:
 
 
 def scanned(message: bytes, scan: Callable[[bytes], Any]) -> Any:
-    """What scanning makes of a frame of whatever order and spacing."""
+    """Return what scanning makes of a frame in any order and spacing."""
     whole = normalised(message)
     assert isinstance(whole, bytes)
     return scan(whole)
 
 
 def shuffled(value: Any, order: random.Random) -> Any:
-    """The same value with the keys of every object in another order."""
+    """Return the same value with the keys of every object in another order."""
     if isinstance(value, dict):
         items = [(key, shuffled(item, order)) for key, item in value.items()]
         order.shuffle(items)

@@ -1,4 +1,4 @@
-"""Payloads with something wrong with them."""
+"""Payloads that have something wrong in them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ junk = st.one_of(
 
 @st.composite
 def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
-    """``whole`` with something wrong: bytes changed, cut, doubled, or one JSON value replaced."""
+    """Return ``whole`` with something wrong in it: bytes changed, cut or doubled, or one JSON value replaced."""
     data = bytearray(whole)
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(data) - 1)))
@@ -37,7 +37,7 @@ def mutated(draw: st.DrawFn, whole: bytes) -> bytes:
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of every value inside a JSON value."""
+    """Return the path of every value inside a JSON value."""
     found = [path]
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -47,7 +47,7 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 @st.composite
 def replaced(draw: st.DrawFn, whole: bytes) -> bytes:
-    """``whole`` with one of its values replaced or left out."""
+    """Return ``whole`` with one of its values replaced or left out."""
     value = json.loads(whole)
     path = draw(st.sampled_from(places(value)[1:]))
     parent = value

@@ -9,13 +9,13 @@ from typing import Any
 
 
 def frames(recording: Path) -> list[bytes]:
-    """The frames of the combined stream, in order of arrival."""
+    """Return the frames of the combined stream, in order of arrival."""
     lines = (recording / "stream.txt").read_bytes().splitlines()
     return [line.split(b": ", 1)[1] for line in lines[1:] if line]
 
 
 def of_stream(recording: Path, part: str) -> Iterator[tuple[bytes, dict[str, Any]]]:
-    """Frames whose stream name contains ``part``, with their payload."""
+    """Yield the frames whose stream name contains ``part``, with their payload."""
     for frame in frames(recording):
         message = json.loads(frame)
         if part in message["stream"]:
@@ -23,7 +23,7 @@ def of_stream(recording: Path, part: str) -> Iterator[tuple[bytes, dict[str, Any
 
 
 def answers(recording: Path) -> Iterator[tuple[str, bytes]]:
-    """``(url, body)`` of the REST answers."""
+    """Yield ``(url, body)`` of the REST answers."""
     for line in (recording / "rest.txt").read_bytes().splitlines():
         if line:
             head, body = line.split(b": ", 1)

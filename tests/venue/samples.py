@@ -29,7 +29,7 @@ def frame(stream: str, data: object) -> bytes:
 def row(
     opened: int, *, length: int = MINUTE, trades: int = 10, price: str = "7.6110", volume: str = "12.5"
 ) -> list[Any]:
-    """One REST kline row."""
+    """Return one REST kline row."""
     quantities = (volume, "0.75", "5.5") if trades else ("0", "0", "0")
     return [
         opened, price, price, price, price, quantities[0], opened + length - 1,
@@ -38,12 +38,12 @@ def row(
 
 
 def row_text(values: Sequence[Any]) -> bytes:
-    """The text of a REST row without its brackets."""
+    """Return the text of a REST row without its brackets."""
     return compact(list(values))[1:-1]
 
 
 def kline_data(values: Sequence[Any], *, symbol: str, interval: str, event: int, final: bool) -> dict[str, Any]:
-    """The payload of the kline event that says the same as a REST row."""
+    """Return the payload of the kline event that says the same as a REST row."""
     t, o, h, low, c, v, close_time, q, n, taker_base, taker_quote, ignore = values
     first, last = (1_000, 1_000 + n - 1) if n else (-1, -1)
     return {
@@ -183,7 +183,7 @@ def open_interest_row(stamp: int, value: str = "10659.509", symbol: str = "BTCUS
 
 
 def ratio_row(kind: str, stamp: int, value: str = "1.0048") -> dict[str, Any]:
-    """A row of one series of ``/futures/data``."""
+    """Return a row of one series of ``/futures/data``."""
     if kind == "basis":
         return {
             "indexPrice": "34400.15945055", "contractType": "PERPETUAL", "basisRate": "0.0004",
@@ -223,7 +223,7 @@ def contract_frame(symbol: str, status: str, *, event: int = MIDNIGHT, onboarded
 
 
 def contract_row(symbol: str, *, tick: str = "0.10", step: str = "0.001", status: str = "TRADING") -> dict[str, Any]:
-    """One of exchangeInfo's ``symbols``, with its trading rules."""
+    """Return one of exchangeInfo's ``symbols``, with its trading rules."""
     return {
         "symbol": symbol, "pair": symbol, "contractType": "PERPETUAL", "status": status, "baseAsset": symbol[:-4],
         "quoteAsset": "USDT", "underlyingType": "COIN",

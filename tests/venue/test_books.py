@@ -41,7 +41,7 @@ def test_a_book_is_read_by_name_in_any_order(order: random.Random, indent: int |
     assert (book.bids, book.asks) == ([*map(tuple, data["b"])], [*map(tuple, data["a"])])
 
 
-def test_last_fields_of_their_object_are_numbers_too() -> None:
+def test_numbers_at_the_end_of_their_object_are_read_too() -> None:
     message = b'{"stream":"a","data":{"b":[],"e":"x","u":5,"E":12}}'
     assert scan_book(message) == (5, 12)
 
@@ -114,11 +114,11 @@ def test_sides_without_a_change() -> None:
     assert diff_levels(changed(b=[], a=[])) == ({}, {})
 
 
-def test_the_last_of_one_price_counts_whatever_its_text() -> None:
+def test_the_last_level_of_a_price_counts_whatever_its_text() -> None:
     assert diff_levels(changed(b=[["99.9", "1"], ["99.90", "2"]]))[0] == {99.9: ("99.90", "2")}
 
 
-def test_what_else_a_level_has_is_left_out() -> None:
+def test_further_fields_of_a_level_are_left_out() -> None:
     assert diff_levels(changed(b=[["99.90", "1.5", "more"], ["99.8", "0", 7]])) == (BIDS, ASKS)
 
 
@@ -151,7 +151,7 @@ def test_bad_levels_of_an_event_are_refused(side: str, levels: Any) -> None:
         diff_levels(changed(**{side: levels}))
 
 
-def test_a_quantity_that_is_none_is_refused() -> None:
+def test_a_quantity_that_is_not_a_number_is_refused() -> None:
     bids, _ = diff_levels(changed(b=[["1", "1.2.3"]]))
     with pytest.raises(DecodeError):
         quantity_of(bids[1.0])
@@ -172,7 +172,7 @@ def test_whatever_comes_is_refused_or_is_levels(message: bytes) -> None:
     try:
         data = json.loads(message)["data"]
     except (ValueError, KeyError, TypeError):
-        return  # Spoilt elsewhere; the levels stand there whole.
+        return  # The frame is damaged elsewhere; the levels are whole.
     for levels, side in zip((data["b"], data["a"]), sides, strict=True):
         assert side == {float(level[0]): tuple(level[:2]) for level in levels}
 

@@ -96,14 +96,14 @@ def test_a_rounded_number_is_a_multiple_within_one_step(number: Decimal, size: s
 
 
 @pytest.mark.parametrize("bad", [0.1, True, None, "x", "", "NaN", "Infinity", "-1", "1e99", "1e-99", b"1", [1]])
-def test_what_is_no_exact_number_is_refused(bad: Any) -> None:
+def test_what_is_not_an_exact_number_is_refused(bad: Any) -> None:
     with pytest.raises(InvalidArgument, match="price"):
         info().round_price(bad)
     with pytest.raises(InvalidArgument, match="quantity"):
         info().round_quantity(bad)
 
 
-def test_a_rounding_that_there_is_not_is_refused() -> None:
+def test_an_unknown_rounding_is_refused() -> None:
     with pytest.raises(InvalidArgument, match="rounding"):
         info().round_price("1", "nearest")
 

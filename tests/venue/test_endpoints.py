@@ -63,7 +63,7 @@ def test_what_has_its_own_bucket_counts_requests_and_no_weight(request_: Request
     assert (request_.bucket, request_.weight) == (bucket, 1)
 
 
-def test_the_wrong_header_is_not_believed() -> None:
+def test_the_wrong_header_is_ignored() -> None:
     assert not endpoints.book_ticker().used_weight_is_true
     assert endpoints.depth("A", 20).used_weight_is_true
 
@@ -143,11 +143,11 @@ def test_other_hosts_are_not_counted_as_the_exchange(url: str) -> None:
     ("path", "weight"),
     [("/fapi/v1/klines?symbol=A&interval=1m&limit=1500", 10), ("/fapi/v1/depth?symbol=A&limit=1000", 20)],
 )
-def test_a_limit_written_into_the_path_is_weighed_too(path: str, weight: int) -> None:
+def test_a_limit_in_the_path_is_weighed_too(path: str, weight: int) -> None:
     assert endpoints.any_request(path, {}, CONFIG).weight >= weight
 
 
-def test_the_wrong_header_is_not_believed_with_a_query_either() -> None:
+def test_the_wrong_header_is_ignored_with_a_query_too() -> None:
     request = endpoints.any_request("/fapi/v1/ticker/bookTicker?symbol=A", {}, CONFIG)
     assert not request.used_weight_is_true
 
@@ -158,13 +158,13 @@ def test_a_signed_request_signs_its_query_as_it_is_sent() -> None:
     )
     *query, (last, signature) = request.params
     assert (query, last) == ([("symbol", "A"), ("limit", 5), ("timestamp", 7)], "signature")
-    # Of symbol=A&limit=5&timestamp=7, by openssl.
+    # The signature of symbol=A&limit=5&timestamp=7, made with openssl.
     assert signature == "e550c8cf3aa76a8208ec15dcd06cdea4fd0a45e71962045f6a9f3098bef349aa"
     assert request.headers == (("X-MBX-APIKEY", "mine"),)
     assert request.weight == 20
 
 
-def test_a_request_shows_what_it_asks_and_no_signature() -> None:
+def test_a_request_shows_its_parameters_and_no_signature() -> None:
     request = Request(Host.FUTURES, "/x", (("symbol", "A"), ("signature", "secret")), headers=(("X-KEY", "secret"),))
     assert str(request) == "/x?symbol=A"
     assert "secret" not in str(request)

@@ -19,7 +19,7 @@ def test_the_stream_name_is_found_in_place() -> None:
     "message",
     [b"", b"{}", b'{"stream":"abc', b'{"stream": "a","data":{}}', b'{"data":{},"stream":"a"}', b'{"stream":"\\u5e01"}'],
 )
-def test_a_name_that_is_not_plainly_there_is_left_to_the_parser(message: bytes) -> None:
+def test_a_name_that_is_not_in_the_usual_place_is_left_to_the_parser(message: bytes) -> None:
     assert stream_name(message) is None
 
 
@@ -38,7 +38,7 @@ def test_escaped_names_are_unescaped() -> None:
 @pytest.mark.parametrize(
     "message", [b'{"result":null,"id":7}', b'{"error":{"code":2,"msg":"x"},"id":7}', b'{"stream":null}']
 )
-def test_what_is_no_stream_frame_comes_back_as_its_object(message: bytes) -> None:
+def test_what_is_not_a_stream_frame_is_returned_as_its_object(message: bytes) -> None:
     assert normalised(message) == json.loads(message)
 
 
@@ -50,7 +50,7 @@ def test_what_is_no_stream_frame_comes_back_as_its_object(message: bytes) -> Non
         b'{"data":{"a":' + b"9" * 5_000 + b'},"stream":"a"}',
     ],
 )  # fmt: skip
-def test_what_is_no_frame_is_refused(message: bytes) -> None:
+def test_what_is_not_a_frame_is_refused(message: bytes) -> None:
     with pytest.raises(DecodeError):
         normalised(message)
 

@@ -32,11 +32,11 @@ def ms(*date: int) -> int:
 
 
 @given(every_interval, st.lists(moments, max_size=4))
-def test_many_next_candles_open_as_each(interval: str, opens: list[int]) -> None:
+def test_many_next_candles_open_as_if_one_by_one(interval: str, opens: list[int]) -> None:
     assert next_opens(interval, opens) == [next_open(interval, opened) for opened in opens]
 
 
-def test_every_interval_of_the_exchange_is_there() -> None:
+def test_every_interval_of_the_exchange_is_known() -> None:
     expected = ["1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M"]
     assert list(INTERVALS) == expected
     assert list(PERIODS) == ["5m", "15m", "30m", "1h", "2h", "4h", "6h", "12h", "1d"]
@@ -136,13 +136,13 @@ def test_unknown_intervals_are_refused(wrong: object) -> None:
         intervals.check_interval(wrong)
 
 
-def test_several_are_taken_once_each() -> None:
+def test_repeated_intervals_are_taken_once() -> None:
     assert intervals.check_intervals(["1h", "1m", "1h"]) == ("1h", "1m")
     assert intervals.check_intervals([]) == ()
 
 
 @pytest.mark.parametrize("wrong", ["1h", None, 5, ["1h", "7m"]])
-def test_no_list_of_intervals_is_refused(wrong: object) -> None:
+def test_what_is_not_a_list_of_intervals_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidArgument):
         intervals.check_intervals(wrong)
 

@@ -66,7 +66,7 @@ def test_open_times_are_those_of_each_text(texts: list[bytes]) -> None:
     assert open_times(texts) == [text_open_time(text) for text in texts]
 
 
-def test_an_open_time_that_is_none_is_refused_wherever_it_stands() -> None:
+def test_a_malformed_open_time_is_refused_wherever_it_is() -> None:
     good = [samples.row(MIDNIGHT + i * MINUTE, trades=1) for i in range(3)]
     for place in range(3):
         for wrong in (0, 999_999_999_999, 4_000_000_000_001, 10**16):
@@ -75,14 +75,14 @@ def test_an_open_time_that_is_none_is_refused_wherever_it_stands() -> None:
                 kline_texts(compact(rows))
 
 
-def test_floats_stand_in_place_of_the_strings() -> None:
+def test_floats_replace_the_strings() -> None:
     row = samples.row(MIDNIGHT)
     (floats,) = float_rows([samples.row_text(row)])
     assert floats == [float(value) if isinstance(value, str) else value for value in row]
     assert [type(value) for value in floats] == [int, *[float] * 5, int, float, int, float, float, float]
 
 
-def test_no_rows_are_no_rows() -> None:
+def test_an_empty_answer_has_no_rows() -> None:
     assert kline_texts(b"[]") == kline_texts(b" [ ] ") == []
     assert string_rows([]) == float_rows([]) == []
 
@@ -143,7 +143,7 @@ def test_a_row_with_a_bad_whole_number_is_refused(index: int, bad: Any) -> None:
 @pytest.mark.parametrize(
     ("index", "raw"), [(0, b""), (6, b""), (8, b""), (0, b"."), (0, b"1.5"), (0, b"007"), (8, b"00"), (8, b".")]
 )
-def test_a_row_that_is_no_json_is_refused(index: int, raw: bytes) -> None:
+def test_a_row_that_is_not_json_is_refused(index: int, raw: bytes) -> None:
     parts = [compact(value) for value in samples.row(MIDNIGHT)]
     parts[index] = raw
     with pytest.raises(MalformedAnswer):
@@ -151,7 +151,7 @@ def test_a_row_that_is_no_json_is_refused(index: int, raw: bytes) -> None:
 
 
 @pytest.mark.parametrize(("opened", "event"), [(5, 10), (MIDNIGHT + 10 * MINUTE, MIDNIGHT), (10**18, 10**18)])
-def test_a_candle_of_no_possible_time_is_refused(opened: int, event: int) -> None:
+def test_a_candle_with_an_impossible_time_is_refused(opened: int, event: int) -> None:
     with pytest.raises(DecodeError):
         scan_kline(samples.kline_frame(samples.row(opened), event=event))
     with pytest.raises(MalformedAnswer):

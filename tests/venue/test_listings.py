@@ -19,7 +19,7 @@ def test_the_real_exchange_info(recording: Path) -> None:
     assert info.weight_limit == 2400
 
 
-def test_exchange_info_tells_who_trades_and_the_limit() -> None:
+def test_exchange_info_has_the_trading_contracts_and_the_limit() -> None:
     body = samples.exchange_info({"BTCUSDT": "TRADING", "OLDUSDT": "SETTLING"}, weight=1200)
     info = exchange_info(compact(body))
     assert info.trading == {"BTCUSDT"}
@@ -50,7 +50,7 @@ def test_bad_parts_of_exchange_info_are_left_out(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2400.5, "2400", None])
-def test_a_limit_that_can_not_be_one_is_not_believed(limit: Any) -> None:
+def test_an_impossible_limit_is_ignored(limit: Any) -> None:
     body = samples.exchange_info({"A": "TRADING"})
     body["rateLimits"][0]["limit"] = limit
     assert exchange_info(compact(body)).weight_limit is None

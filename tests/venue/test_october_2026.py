@@ -1,4 +1,4 @@
-"""Every stream frame that was recorded in October 2026, on its way into the store and out of it again."""
+"""Every stream frame that was recorded in October 2026, merged into the store and read from it again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def frame_of(october_2026: Path, name: str) -> dict[str, Any]:
 
 
 def forms(message: dict[str, Any]) -> list[bytes]:
-    """The same frame compact, indented, with its keys in another order, and with fields that nobody knows yet."""
+    """Return the same frame compact, indented, with its keys in another order, and with fields that are not known
+    yet."""
     data = message["data"]
     richer = [row | NEW_FIELD for row in data] if isinstance(data, list) else data | NEW_FIELD
     return [

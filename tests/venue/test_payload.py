@@ -36,7 +36,7 @@ NO_ANSWERS = [
 
 @pytest.mark.parametrize("read", ANSWERS, ids=lambda read: read.__name__)
 @pytest.mark.parametrize("body", NO_ANSWERS, ids=range(len(NO_ANSWERS)))
-def test_what_is_no_answer_is_malformed(read: Callable[[bytes], Any], body: bytes) -> None:
+def test_what_is_not_an_answer_is_malformed(read: Callable[[bytes], Any], body: bytes) -> None:
     with pytest.raises(MalformedAnswer) as caught:
         read(body)
     assert caught.value.status == 200
@@ -76,7 +76,7 @@ def test_no_frame_raises_anything_but_a_decode_error(message: bytes) -> None:
             scan(message)
         except DecodeError as error:
             reasons.add(error.reason)
-    assert reasons <= REASONS, "failures are counted by reason, so it may hold nothing of the frame"
+    assert reasons <= REASONS, "failures are counted by reason, so it may contain nothing of the frame"
 
 
 @settings(deadline=None, max_examples=150)
@@ -98,7 +98,7 @@ def test_no_answer_raises_anything_but_malformed(case: tuple[Callable[[bytes], A
         assert len(float_rows(value)) == len(string_rows(value)) == len(value)
 
 
-def test_a_kept_answer_states_the_time_of_now() -> None:
+def test_a_kept_answer_states_the_current_time() -> None:
     body = b'{"timezone":"UTC","serverTime":1700000000999,"symbols":[{"serverTime":1700000000999}]}'
     assert as_of_now(body, 5) == body.replace(b"1700000000999", b"1700000001004", 1)
     assert as_of_now(body, 0) == body

@@ -51,6 +51,6 @@ def test_each_is_requested_by_its_own_parameters_in_the_bucket_of_open_interest(
 
 
 @pytest.mark.parametrize("bad", ["", "Basis", "openInterestHist", None, 5, ["basis"]])
-def test_a_kind_that_there_is_not_is_refused(bad: object) -> None:
+def test_an_unknown_kind_is_refused(bad: object) -> None:
     with pytest.raises(InvalidArgument, match="takerlongshortRatio"):
         check_ratio(bad)

@@ -47,7 +47,7 @@ BAN = b'{"code":-1003,"msg":"Way too many requests; IP(1.2.3.4) banned until %d.
 
 
 def banned(until: float, *, ahead: float, headers: dict[str, str] | None = None, known: bool = True) -> RateLimited:
-    """What a ban until ``until`` (exchange, seconds) means on a machine whose clock is ``ahead``."""
+    """Return what a ban until ``until`` (exchange, seconds) means on a machine whose clock is ``ahead``."""
     error = classify(
         418,
         BAN % round(until * 1000),
@@ -66,7 +66,7 @@ def test_the_end_of_a_ban_is_measured_by_the_exchanges_clock(ahead: float, lasts
 
 
 @pytest.mark.parametrize("ahead", [600.0, -600.0])
-def test_before_the_exchanges_clock_is_known_the_answers_own_date_stands_in(ahead: float) -> None:
+def test_the_answers_own_date_counts_until_the_exchanges_clock_is_known(ahead: float) -> None:
     date = {"Date": "Tue, 14 Nov 2023 22:13:20 GMT"}
     assert banned(NOW + 300, ahead=ahead, headers=date, known=False).retry_at == pytest.approx(NOW + ahead + 300)
 
@@ -74,20 +74,20 @@ def test_before_the_exchanges_clock_is_known_the_answers_own_date_stands_in(ahea
 @pytest.mark.parametrize("until", [NOW - 5, NOW + 30, 10_000_000.0])
 def test_a_ban_that_seems_to_be_over_is_waited_out_for_the_usual_time(until: float) -> None:
     assert banned(until, ahead=0.0).retry_at == NOW + 120
-    # The clock is unknown and ten minutes ahead: this once asked again after a second.
+    # The clock is unknown and ten minutes ahead: the next request once followed after a second.
     assert banned(until, ahead=600.0, known=False).retry_at == NOW + 600 + 120
 
 
-def test_a_ban_that_never_ends_is_looked_into_after_three_days() -> None:
+def test_a_ban_that_never_ends_is_tested_after_three_days() -> None:
     assert banned(NOW + 365 * 86400, ahead=0.0).retry_at == NOW + 3 * 86400
 
 
-def test_where_both_are_given_the_seconds_count() -> None:
+def test_where_both_forms_are_given_the_seconds_count() -> None:
     assert banned(NOW + 900, ahead=600.0, headers={"Retry-After": "300"}).retry_at == NOW + 600 + 300
     assert banned(NOW + 900, ahead=600.0, headers={"Retry-After": "0"}).retry_at == NOW + 600 + 900
 
 
-def test_a_refusal_that_says_nothing_of_time_has_the_usual_pause() -> None:
+def test_a_refusal_without_a_time_has_the_usual_pause() -> None:
     error = classify(429, b"", CaseInsensitiveDict(), now_wall=NOW + 600, now_exchange=NOW)
     assert isinstance(error, RateLimited)
     assert error.retry_at == NOW + 660
@@ -109,5 +109,5 @@ def test_json_like_bodies_pass(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[}", b"{]", b"null", b"<html>}", b"}{"])
-def test_other_bodies_do_not(body: bytes) -> None:
+def test_other_bodies_do_not_pass(body: bytes) -> None:
     assert isinstance(classify(200, body, {}, now_wall=NOW), MalformedAnswer)

@@ -1,4 +1,4 @@
-"""Whatever the quick scan says of a frame, the careful one says too."""
+"""The careful scan agrees with whatever the quick one says of a frame."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def reordered(frame: bytes, order: list[str], inner: list[str] | None = None) ->
 
 @st.composite
 def spoilt(draw: st.DrawFn, frame: bytes) -> bytes:
-    """The frame with a few bytes changed, cut or put in."""
+    """Return the frame with a few bytes changed, cut or inserted."""
     for _ in range(draw(st.integers(1, 3))):
         at = draw(st.integers(0, max(0, len(frame) - 1)))
         piece = draw(st.sampled_from(PIECES))
@@ -74,7 +74,7 @@ class TestFramesByThemselves:
         expected = careful(good)
         for module, name in ((books, "scan_book"), (trades, "scan_trade"), (books, "scan_diff")):
             monkeypatch.delattr(module, name)
-        assert quick(good) == expected, "and without help"
+        assert quick(good) == expected, "the quick scan needs no help"
 
     @given(order=st.permutations(["e", "E", "T", "s", "st", "ps"]), place=st.integers(0, 6))
     def test_any_order(self, quick: Scan, careful: Scan, good: bytes, order: list[str], place: int) -> None:
@@ -84,7 +84,7 @@ class TestFramesByThemselves:
 
     @given(data=st.data())
     @example(data=None)
-    def test_a_spoilt_frame(self, quick: Scan, careful: Scan, good: bytes, data: st.DataObject | None) -> None:
+    def test_a_damaged_frame(self, quick: Scan, careful: Scan, good: bytes, data: st.DataObject | None) -> None:
         frames = [b"", b"}", b"}}", good[:-1], good[:-2], b'{"E":1}}'] if data is None else [data.draw(spoilt(good))]
         for frame in frames:
             assert verdict(quick, frame) == verdict(careful, frame)
@@ -94,7 +94,7 @@ class TestOpenKlines:
     KEYS = tuple(samples.parsed(KLINE)["data"]["k"])
 
     def agree(self, first: bytes, frame: bytes) -> bool:
-        """Whether the quick scan took ``frame``, after it had learnt from ``first``; what it says is checked."""
+        """Return whether the quick scan took ``frame`` after it had learned from ``first``; what it says is checked."""
         opened, _, _, _ = scan_kline(first)
         shape = scan.kline_shape(first, opened)
         known = scan.scan_open_kline(frame, shape) if shape is not None else None
@@ -118,7 +118,7 @@ class TestOpenKlines:
         self.agree(first, reordered(later, order, inner))
         self.agree(first, reordered(later, ["e", "E", "s", "k"], list(self.KEYS)))
 
-    def test_what_it_leaves_alone(self) -> None:
+    def test_frames_it_does_not_scan(self) -> None:
         final = samples.kline_frame(samples.row(MIDNIGHT), final=True)
         following = samples.kline_frame(samples.row(MIDNIGHT + MINUTE))
         early = samples.kline_frame(samples.row(MIDNIGHT), event=MIDNIGHT - SKEW - 1)
@@ -126,7 +126,7 @@ class TestOpenKlines:
             assert not self.agree(KLINE, other)
 
     @given(frame=spoilt(KLINE))
-    def test_a_spoilt_frame(self, frame: bytes) -> None:
+    def test_a_damaged_frame(self, frame: bytes) -> None:
         self.agree(KLINE, frame)
 
 

@@ -19,7 +19,7 @@ from ats_sync.venue.subscriptions import (
 )
 
 
-def test_a_message_is_what_the_exchange_takes() -> None:
+def test_a_message_has_the_form_that_the_exchange_accepts() -> None:
     text = message_text(["btcusdt@trade", "spot/btcusdt@aggTrade", "币usdt@trade"], 7, subscribes=True)
     assert text == '{"method":"SUBSCRIBE","params":["btcusdt@trade","btcusdt@aggTrade","币usdt@trade"],"id":7}'
     assert json.loads(message_text([], 1, subscribes=False))["method"] == "UNSUBSCRIBE"

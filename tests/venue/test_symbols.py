@@ -35,7 +35,7 @@ def test_what_would_break_a_url_or_a_stream_name_is_refused(separator: str, shap
 
 
 @pytest.mark.parametrize("wrong", ["", None, 5, b"BTCUSDT", ["BTCUSDT"], "A" * 41, "A" * 100_000, "BTC\ud800USDT"])
-def test_what_is_no_symbol_is_refused(wrong: object) -> None:
+def test_what_is_not_a_symbol_is_refused(wrong: object) -> None:
     with pytest.raises(InvalidSymbol) as caught:
         check_symbol(wrong)
     assert len(str(caught.value)) < 300
@@ -70,6 +70,6 @@ def test_unusable_lists_are_refused(wrong: object) -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, 5])
-def test_what_is_no_list_is_refused_by_our_own_error(wrong: object) -> None:
+def test_what_is_not_a_list_is_refused_with_our_own_error(wrong: object) -> None:
     with pytest.raises(InvalidArgument):
         check_symbols(wrong)  # type: ignore[arg-type]

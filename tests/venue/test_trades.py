@@ -44,7 +44,7 @@ def test_a_trade_is_read_by_name_in_any_order(order: random.Random, indent: int 
 
 @pytest.mark.parametrize("value", [b'"5"', b"-5", b"5.0", b"5e3", b"null", b"true", b"", b" 5", b"[5]", b"{}", b"5x"])
 @pytest.mark.parametrize("shape", [b'{"stream":"a","data":{"a":%s,"E":7}}', b'{"stream":"a","data":{"E":7,"a":%s}}'])
-def test_what_is_no_whole_number_is_no_id(value: bytes, shape: bytes) -> None:
+def test_what_is_not_a_whole_number_is_not_an_id(value: bytes, shape: bytes) -> None:
     with pytest.raises(DecodeError):
         scan_trade(shape % value)
 
@@ -93,7 +93,9 @@ PARTS = st.tuples(NUMBERS, NUMBERS, NUMBERS | st.none(), st.integers(0, 10**17),
 
 @settings(deadline=None)
 @given(st.lists(PARTS, max_size=6), st.integers(0, 10**17))
-def test_the_numbers_of_many_are_those_of_each(parts: list[tuple[str, str, str | None, int, bool]], first: int) -> None:
+def test_numbers_decoded_together_are_those_of_each_trade(
+    parts: list[tuple[str, str, str | None, int, bool]], first: int
+) -> None:
     found = [
         Trade(first + i, price, quantity, 7, 8, at, maker, normal)
         for i, (price, quantity, normal, at, maker) in enumerate(parts)
@@ -121,7 +123,7 @@ PIECES = [b"", b"0", b"7", b".", b'"', b",", b" ", b"e5", b"-", b"}", b"true"]
 
 @settings(deadline=None, max_examples=300)
 @given(st.data())
-def test_what_is_said_to_be_written_as_by_rest_is_exactly_that(data: Any) -> None:
+def test_trades_that_are_called_written_as_by_rest_are_exactly_that(data: Any) -> None:
     texts = written(3)
     spoilt = bytearray(texts[1])
     for _ in range(data.draw(st.integers(1, 2))):
@@ -141,7 +143,7 @@ def test_what_is_said_to_be_written_as_by_rest_is_exactly_that(data: Any) -> Non
 @pytest.mark.parametrize(
     "change", [(b"}", b"}}"), (b'"a":6', b'"a":7'), (b'"a":6,', b""), (b'"p"', b'"P"'), (b'"m":', b'"x":1,"m":')]
 )
-def test_what_is_not_written_as_by_rest_is_looked_into(change: tuple[bytes, bytes]) -> None:
+def test_trades_that_are_not_written_as_by_rest_are_examined(change: tuple[bytes, bytes]) -> None:
     texts = written(3)
     assert is_written_as_by_rest(b",".join(texts), 5, 3)
     texts[1] = texts[1].replace(*change)
@@ -149,7 +151,7 @@ def test_what_is_not_written_as_by_rest_is_looked_into(change: tuple[bytes, byte
 
 
 def test_nearly_all_texts_need_no_closer_look() -> None:
-    """With and without normal quantities, with whole and decimal numbers, but not mixed."""
+    """They come with and without normal quantities, with whole and decimal numbers, but not mixed."""
     for pattern in (rb"(?!)", rb"\.", rb'"nq":"[^"]*",'):
         texts = [re.sub(pattern, b"", text) for text in written(3)]
         found = written_numbers(b",".join(texts), 5, 3)

@@ -24,7 +24,7 @@ def test_one_bad_element_drops_only_itself() -> None:
     assert rest_spot_prices(compact([{"symbol": "A", "price": "1.0"}, {"symbol": "B"}, 5])) == {"A": "1.0"}
 
 
-def test_a_perpetual_without_funding_has_a_rate_of_nought() -> None:
+def test_a_perpetual_without_funding_has_a_rate_of_zero() -> None:
     delivery = samples.mark_data("BTCUSDT_261225") | {"r": ""}
     ((mark,), dropped) = stream_marks(frame("!markPrice@arr@1s", [delivery]))
     assert (mark.funding_rate, dropped) == ("0", 0)

@@ -1,4 +1,4 @@
-"""What the engine must never lose sight of: a series that is followed is live, or something is under way for it."""
+"""What the engine must never lose sight of: each series that is followed is live, or something is under way for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .process import Process
 
 
 def forgotten(process: Process) -> dict[Key, str]:
-    """The series for which nothing is under way though they are not live, and why it is thought so."""
+    """Return the series for which nothing is under way though they are not live, and the reason to think so."""
     engine = process.engine
     found: dict[Key, str] = {}
     for key, state in engine.reconciler.states.items():
@@ -24,14 +24,14 @@ def forgotten(process: Process) -> dict[Key, str]:
             continue
         series = process.store.get(key)
         if isinstance(series, DepthSeries) and series.suspended:
-            continue  # Its rest ends by itself.
+            continue  # Its suspension ends by itself.
         if not state.feed.own_stream:
             if (
                 state.due is None
                 and state.fetching is None
                 and ((state.feed.poll is not None and state.feed.poll.beside_stream) or not state.known)
             ):
-                found[key] = f"it is polled and will not be asked for again: {state}"
+                found[key] = f"it is polled and will not be requested again: {state}"
         elif needs_repair(state, series) and key not in engine.reconciler._lacking._noted:
             found[key] = f"no room is kept for its repair: {state}"
         elif state.link is None:
@@ -53,7 +53,7 @@ def forgotten(process: Process) -> dict[Key, str]:
 
 
 def needs_repair(state: State, series: Series | None) -> bool:
-    """Whether a candle series that was live is so no longer, or a repair of it is due or under way."""
+    """Return whether a candle series that was live no longer is, or a repair of it is due or under way."""
     if not isinstance(series, KlineSeries) or state.delisted or state.feed.spot or not state.live_once:
         return False
     broken = series.link is None or not series.link.up
@@ -61,7 +61,7 @@ def needs_repair(state: State, series: Series | None) -> bool:
 
 
 def _waits_for_source(series: KlineSeries, states: Mapping[Key, State]) -> bool:
-    """Whether something is under way for what it is derived from, which it follows."""
+    """Return whether something is under way for what it is derived from, which it then follows."""
     source = series.source
     return source is not None and (not states[source.key].left_alone or _waits_for_source(source, states))
 

@@ -1,4 +1,4 @@
-"""Consumers of events on virtual time, quick and slow ones, and the promises that are made to them."""
+"""Consumers of events on virtual time, quick and slow, and the promises that are made to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROVISIONAL = 300
 
 
 class Consumer:
-    """Comes for its events every so many ms, and notes when it got which."""
+    """Takes its events after pauses of some ms, and notes when it got which."""
 
     def __init__(self, world: World, queue: EventQueue[Any], pause: Callable[[], int]) -> None:
         self.world = world
@@ -38,7 +38,7 @@ class Consumer:
             self.drain()
 
     def drain(self) -> None:
-        """Take whatever there is."""
+        """Take everything that is ready."""
         process = self.world.process
         while (found := self.queue.take(process.clock.exchange_ms())) is not None:
             self.got.append((self.world.line.now, found()))
@@ -54,7 +54,7 @@ class Consumer:
 
 
 class Consumers:
-    """A quick one, one that sleeps for up to a minute, one that replays from the beginning, one that takes provisional
+    """A quick consumer, one that sleeps for up to a minute, one that replays from the beginning, one of provisional
     candles, and one of turns."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
@@ -68,7 +68,7 @@ class Consumers:
         self.turns = Consumer(world, TurnQueue(store, "1m", None, now, grace=GRACE), lambda: 100)
 
     def check(self) -> None:
-        """Raise :class:`BrokenPromise` where one of them was not given what it was promised."""
+        """Raise :class:`BrokenPromise` where one of them did not get what it was promised."""
         world, store = self.world, self.world.process.store
         now = world.process.clock.exchange_ms()
         since = world.line.start - 10 * 60_000
@@ -111,7 +111,7 @@ class Consumers:
         return candles
 
     def _check_early(self, key: Key, quick: list[CandleEvent]) -> None:
-        """The last word about each candle is the final one, and none is given twice without a difference."""
+        """Check that the last version of each candle is the final one, and that none came twice unchanged."""
         last: dict[int, CandleEvent] = {}
         for _, event in self.early.got:
             if isinstance(event, CandleEvent) and (event.symbol, event.interval) == key[1:]:
@@ -127,7 +127,8 @@ class Consumers:
             raise BrokenPromise(f"{key}: never given to the consumer of provisional candles: {lacking}")
 
     def _check_turns(self) -> None:
-        """One turn after the other, each with whatever had closed by then; nothing is late that had."""
+        """Check that turns come one after the other, each with what had closed by then, and that nothing of it is
+        called late."""
         world, faults, expected = self.world, self.world.schedule.faults, 0
         given = {
             (candle.symbol, candle.open_time): at
@@ -154,7 +155,7 @@ class Consumers:
 
 @dataclass(frozen=True)
 class Consume(Fault):
-    """No fault: from then on there are consumers, and in the end they must have been given what they were promised."""
+    """Not a fault: from then on there are consumers, and in the end they must have got what they were promised."""
 
     seed: int
 

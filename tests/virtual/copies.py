@@ -29,7 +29,7 @@ KINDS = (Kind.KLINES, Kind.TRADES, Kind.BOOK)
 
 @dataclass(frozen=True)
 class Copy(Fault):
-    """No fault: from then on another process copies what is known, and shows the same at each look. (A process that
+    """Not a fault: from then on another process copies what is known, and shows the same at each look. (A process that
     derives candles writes nothing.)"""
 
     def begin(self, world: World) -> None:
@@ -68,7 +68,8 @@ class _Reader:
 
 
 def shown(series: Series, now: int) -> tuple[Any, ...]:
-    """Return what a reader can tell of a series. (Why one without a connection is suspected may come later.)"""
+    """Return what a reader can see of a series. (The reason why one without a connection is suspected may come
+    later.)"""
     state = series.state(now)
     if state.link is None:
         state = state._replace(suspected="")

@@ -137,7 +137,7 @@ class Session:
             self.peer.arrived(items)
 
     def announce_shutdown(self, before: int) -> None:
-        """The exchange says that it will end it, and does so ``before`` ms later, where the client has not left."""
+        """Announce the end of the connection, and end it ``before`` ms later unless the client has left."""
         line = self.exchange.line
         self.push([json.dumps({"e": "serverShutdown", "E": line.now}, separators=(",", ":")).encode()])
         line.after(before, self._shut_down)
@@ -148,7 +148,7 @@ class Session:
             self.cut(reset=False)
 
     def cut(self, *, reset: bool) -> None:
-        """The exchange ends it; with a reset also what is under way is lost."""
+        """End the connection as the exchange; with a reset, what is under way is lost too."""
         if not self.open:
             return
         line = self.exchange.line
@@ -169,8 +169,8 @@ class Session:
 class RestFault:
     """What happens to a share of the requests: ``kind`` is one of :data:`REST_KINDS`.
 
-    ``lag`` (ms): by how much a replica's answers are old ("lag"), or how slow one way is each time ("slow up" and
-    "slow down"; 0: now more, now less).
+    ``lag`` (ms): how old a replica's answers are ("lag"), or how slow one direction is each time ("slow up" and "slow
+    down"; 0: it varies).
     """
 
     kind: str
@@ -187,7 +187,7 @@ Reply = Callable[[int, bytes, dict[str, str]], None]
 
 
 class Exchange:
-    """Plays a recording to whoever is subscribed and answers requests."""
+    """Plays a recording to the clients that are subscribed, and answers requests."""
 
     def __init__(
         self,
@@ -290,7 +290,7 @@ class Exchange:
             session.push(items)
 
     def restart_books(self, symbol: str) -> None:
-        """From now on the update ids of a symbol begin again, far below what they were."""
+        """Let the update ids of a symbol begin again, far below what they were."""
         if self.recording.counts_anew(symbol) or symbol in self.restarted:
             return
         newest = self.recording.books[symbol].last_reported(self.line.now)[1]
@@ -298,7 +298,7 @@ class Exchange:
             self.restarted[symbol] = newest
 
     def true_update_id(self, symbol: str, update_id: int) -> int:
-        """The recording's update id of a book that was served."""
+        """Return the recording's update id of a book that was served."""
         began = self.restarted.get(symbol)
         return update_id if began is None or update_id >= began // 2 else update_id + began - FIRST_ANEW
 
@@ -319,7 +319,7 @@ class Exchange:
         return bool(self.delisted) and stream.partition("@")[0].upper() in self.delisted
 
     def _without_delisted(self, stream: str, frame: bytes) -> bytes:
-        """An all-market frame without what it tells of symbols that have left; nothing where nothing is left."""
+        """Return an all-market frame without its rows of symbols that have left; an empty one where no rows remain."""
         message = json.loads(frame)
         data = message["data"]
         if not isinstance(data, list):
@@ -327,7 +327,7 @@ class Exchange:
                 return frame
             if stream != QUOTES or self.recording.setting.alone:
                 return b""
-            # Where its quotes were all that had come, those of a symbol that nobody follows still do.
+            # Where only its quotes had come, those of a symbol that nobody follows still do.
             return f'{{"stream":"{stream}","data":{quotes_of_another(self.line.now)}}}'.encode()
         message["data"] = [row for row in data if row["s"] not in self.delisted]
         return json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode() if message["data"] else b""
@@ -346,7 +346,7 @@ class Exchange:
     # --- stream connections -----------------------------------------------------------------------------
 
     def connect(self, route: str, peer: Peer) -> None:
-        """Shake hands, or fail; the peer learns it some time later."""
+        """Shake hands, or fail; the peer learns of it some time later."""
         line = self.line
         self.counts["connects"] += 1
         self._attempts.append(line.now)
@@ -376,12 +376,12 @@ class Exchange:
         return [each for each in self._sessions if route in ("", each.route)]
 
     def end(self, session: Session) -> None:
-        """Nothing is heard of it any more."""
+        """Deliver nothing to or from the client any longer."""
         session.open = False
         self.forget(session)
 
     def forget(self, session: Session) -> None:
-        """It gets no frames any more; what is under way arrives."""
+        """Send it no further frames; what is under way arrives."""
         if session in self._sessions:
             self._sessions.remove(session)
         for name in session.names:
@@ -416,7 +416,7 @@ class Exchange:
     # --- REST ---------------------------------------------------------------------------------------------
 
     def must_wait(self, host: str, until: int) -> None:
-        """The client has received a 429 or 418: nothing may be sent before ``until`` (true ms)."""
+        """Note that the client has received a 429 or 418: nothing may be sent before ``until`` (true ms)."""
         announced = self._announced[host] = [each for each in self._announced[host] if each > self.line.now]
         if announced and until < min(announced) - PUNCTUAL:
             raise BrokenPromise(f"{host} said to wait until {min(announced)}, the client waits until {until}")
@@ -461,7 +461,7 @@ class Exchange:
             raise BrokenPromise(f"{used} of weight in 60 s, the share is {self._share[host]}")
 
     def _check_minute(self, host: str, weight: int, now: int) -> None:
-        """What arrives counts in the minute in which it does."""
+        """What arrives counts in the minute in which it arrives."""
         if self.counting == "sliding" and now >= self.limits[host].banned_until:
             self._check_sliding(host, weight, now)
         if self.counting != "clock":
@@ -571,5 +571,5 @@ class Exchange:
         return 429, error_body(-1003, "Too many requests.")
 
     def spend(self, host: str, weight: int) -> None:
-        """Another program on the same address."""
+        """Have another program on the same address send requests."""
         self.limits[host].spend(self.line.now, weight)

@@ -53,7 +53,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Cut(Fault):
-    """Connections are closed, or reset (what is under way is lost)."""
+    """Connections are closed, or reset, which loses what is under way."""
 
     route: str = ""
     reset: bool = False
@@ -65,9 +65,9 @@ class Cut(Fault):
 
 @dataclass(frozen=True)
 class Shutdown(Fault):
-    """The connections there are will be closed, which is announced so many ms before.
+    """The existing connections will be closed, which is announced this many ms before.
 
-    The exchange does so on spot connections, of which there is none here; the client heeds it on all.
+    The exchange announces this on spot connections, of which there are none here; the client heeds it on all.
     """
 
     lasts: int
@@ -80,7 +80,7 @@ class Shutdown(Fault):
 
 @dataclass(frozen=True)
 class HalfOpen(Fault):
-    """Bytes stop on the connections there are; new ones work."""
+    """Bytes stop on the existing connections; new ones work."""
 
     route: str = ""
 
@@ -91,7 +91,7 @@ class HalfOpen(Fault):
 
 @dataclass(frozen=True)
 class Stall(Fault):
-    """Bytes to us are held up and then come all at once."""
+    """Bytes to us are held back and then come all at once."""
 
     lasts: int
     route: str = ""
@@ -104,7 +104,7 @@ class Stall(Fault):
 
 @dataclass(frozen=True)
 class Lag(Fault):
-    """Bytes to us take longer for good on the connections there are; new ones are on time."""
+    """Bytes to us take permanently longer on the existing connections; new ones are on time."""
 
     route: str = ""
     delay: int = 4000
@@ -120,7 +120,7 @@ class Lag(Fault):
 
 @dataclass(frozen=True)
 class Dark(Fault):
-    """Nothing gets through in either direction; connections of before are dead for good."""
+    """Nothing gets through in either direction; earlier connections stay dead."""
 
     lasts: int
 
@@ -150,7 +150,7 @@ class Refuse(Fault):
 
 @dataclass(frozen=True)
 class Deaf(Fault):
-    """Subscriptions are dropped in silence; the connections that were subscribed are cut."""
+    """Subscriptions are dropped silently; the connections that were subscribed are cut."""
 
     lasts: int
 
@@ -165,8 +165,8 @@ class Deaf(Fault):
 
 @dataclass(frozen=True)
 class Events(Fault):
-    """Single events are lost, doubled, late (and so out of order) or made unusable; ``what`` selects the streams
-    by a part of their name, "final" the last events of candles."""
+    """Single events are lost, doubled, late (and so out of order) or made unusable; ``what`` selects the streams by a
+    part of their name, or with "final" the last events of candles."""
 
     lasts: int
     how: str
@@ -210,7 +210,7 @@ def _spoilt(frame: bytes, rng: random.Random) -> bytes:
 
 @dataclass(frozen=True)
 class Mute(Fault):
-    """One stream falls silent alone, until resubscribed, moved, or to the fault's end ("ever")."""
+    """One stream alone falls silent, until it is resubscribed or moved, or until the fault ends ("ever")."""
 
     lasts: int
     stream: str
@@ -233,7 +233,7 @@ class RefuseName(Fault):
 
     def begin(self, world: World) -> None:
         world.exchange.refused_names.add(self.stream)
-        # It is tried again ever more seldom, each time after twice as long.
+        # It is tried again less and less often, each time after twice as long.
         world.patience = max(world.patience, 2 * self.lasts + REFUSED_FIRST)
         for session in world.exchange.sessions():
             if self.stream in session.names:
@@ -292,7 +292,7 @@ class Ban(Fault):
 
 @dataclass(frozen=True)
 class NoRetryAfter(Fault):
-    """Refusals do not bear the header that says how long to wait."""
+    """Refusals do not have the header that says how long to wait."""
 
     lasts: int
 
@@ -328,8 +328,8 @@ class Others(Fault):
         counting = world.schedule.counting
         world.others_until = (world.line.now // MINUTE * MINUTE if counting == "clock" else world.line.now) + MINUTE
         if world.schedule.report_lag or counting == "sliding":
-            # Just after the turn the exchange may still report what it counted before, and who reads that waits again.
-            # Where any sixty seconds count, a report does not tell of when the weight is.
+            # Just after the new minute the exchange may still report what it counted before, and a client that reads
+            # that waits again. Where any sixty seconds count, a report does not show when the weight was used.
             world.others_until += MINUTE
 
     @property
@@ -358,14 +358,14 @@ class Pause(Fault):
                 slept = world.line.now - world.stopped_at
                 world.clocks.stood_still += slept / 1000.0
                 if max(world.exchange.waits_until(), world.others_until) > world.stopped_at:
-                    # What is to be waited for another's weight or a ban is counted by the steady clock.
+                    # The wait for another's weight or the end of a ban is counted by the steady clock.
                     world.patience = max(world.patience, slept)
             world.process.go_on()
 
 
 @dataclass(frozen=True)
 class Sluggish(Fault):
-    """The process gets little of the processor: every thread waits for its turns."""
+    """The process gets little of the processor: every thread often has to wait."""
 
     lasts: int
     delay: int = 300
@@ -400,16 +400,16 @@ class Delist(Fault):
 
 @dataclass(frozen=True)
 class MarketFault(Fault):
-    """Something that the exchange itself does or has done: its frames and its answers of REST agree on it."""
+    """Something that the exchange itself does or has done: its frames and its REST answers agree on it."""
 
     symbol: str
 
     def script(self) -> tuple[tuple[int, str, str], ...]:
-        """What the market's script has besides; see :class:`~.script.Setting`."""
+        """Return what the market's script contains in addition; see :class:`~.script.Setting`."""
         raise NotImplementedError
 
     def begin(self, world: World) -> None:
-        """The market does it."""
+        """Do nothing: the market does it."""
 
     def _entries(self, *entries: tuple[int, str]) -> tuple[tuple[int, str, str], ...]:
         return tuple((at // STEP * STEP, verb, self.symbol) for at, verb in entries)
@@ -440,8 +440,8 @@ class Relist(MarketFault):
 
 @dataclass(frozen=True)
 class Recompute(MarketFault):
-    """The open candles of a symbol lose most of the newest minute's trades; the next trade comes after ``quiet`` ms
-    at the latest (0: whenever it comes)."""
+    """The open candles of a symbol lose most of the newest minute's trades; the next trade comes at most ``quiet`` ms
+    later (0: whenever it comes)."""
 
     quiet: int = 0
 
@@ -457,7 +457,7 @@ class Recompute(MarketFault):
 
 @dataclass(frozen=True)
 class Halt(MarketFault):
-    """Trading is halted, and of the halt the exchange has no candles."""
+    """Trading is halted, and the exchange has no candles of the halt."""
 
     lasts: int
 
@@ -467,7 +467,7 @@ class Halt(MarketFault):
 
 @dataclass(frozen=True)
 class OldHalt(MarketFault):
-    """Hours of a halt some ``hours`` before the beginning, of which the exchange has no candles."""
+    """A halt of some ``hours`` ended before the beginning, and the exchange has no candles of it."""
 
     hours: float = 1.0
     before: float = 0.3
@@ -479,7 +479,7 @@ class OldHalt(MarketFault):
 
 @dataclass(frozen=True)
 class Newcomer(MarketFault):
-    """A symbol has never traded before this moment, which need not come; with ``pending`` it was only announced."""
+    """A symbol has never traded before this moment, which may never come; with ``pending`` it was only announced."""
 
     pending: bool = False
 

@@ -90,7 +90,7 @@ class Process:
     # --- the scheduler of the operating system -------------------------------------------------------
 
     def do(self, thread: str, task: Task) -> None:
-        """Let a thread run a task: now, or when the process runs again."""
+        """Let a thread run a task now, or when the process runs again."""
         if self.stopped:
             self._deferred.setdefault(thread, deque()).append(task)
         elif self.sluggish:
@@ -107,17 +107,17 @@ class Process:
             task()
 
     def stop(self) -> None:
-        """SIGSTOP, or the machine sleeps."""
+        """Stop the process, by SIGSTOP or because the machine sleeps."""
         self.stopped = True
 
     def kill(self) -> None:
-        """SIGKILL: no thread runs again, and the kernel closes the sockets at once."""
+        """Kill the process: no thread runs again, and the kernel closes the sockets at once."""
         self.stopped = True
         for stream in self._streams.values():
             stream.kill()
 
     def go_on(self) -> None:
-        """SIGCONT: the threads go on, in whatever order."""
+        """Resume the process: the threads go on, in any order."""
         self.stopped = False
         deferred, self._deferred = self._deferred, {}
         while deferred:
@@ -167,7 +167,7 @@ class Process:
             self.line.after(0, lambda: self.do("engine", self._turn))
 
     def _turn(self) -> None:
-        """What the engine's thread does from one wait to the next."""
+        """Do what the engine's thread does from one wait to the next."""
         self._awake = False
         self._count_turn()
         engine, clock = self.engine, self.clock
@@ -256,7 +256,7 @@ class VirtualStream:
             self._wake()
 
     def kill(self) -> None:
-        """The process is gone, whatever this thread was about to do."""
+        """End the connection with the process, whatever this thread was about to do."""
         self._over = True
         if self._wire is not None:
             self._wire.hang_up()
@@ -321,7 +321,7 @@ class VirtualStream:
         self._go_on(next, self._run)
 
     def _wake(self) -> None:
-        """A wait may be over."""
+        """Go on where a wait may be over."""
         if not self._pending and self._run is not None and not self._over:
             self._pending = True
             self._process.do(self._thread, self._turn)
@@ -361,7 +361,7 @@ class VirtualStream:
             resume, value = self._run.send, True
 
     def _has_come(self) -> bool:
-        """Whether what it waits for has."""
+        """Return whether what it waits for has happened."""
         if self._wait.gather:
             return self._session.over is not None
         return bool(self._inbox) or self._closed is not None

@@ -36,7 +36,8 @@ KEPT = 12
 
 
 class Recording:
-    """The recording of one setting, made as it is played; ``full_book``: the changes of one symbol's whole book too."""
+    """The recording of one setting, made as it is played; with ``full_book`` it includes the changes of one symbol's
+    whole book."""
 
     def __init__(self, setting: Setting, full_book: bool) -> None:
         self.setting = setting
@@ -77,25 +78,25 @@ class Recording:
             self.trades[symbol].forget_times()
 
     def market(self) -> ScriptedMarket:
-        """The market at the beginning of the stretch."""
+        """Return the market at the beginning of the stretch."""
         return ScriptedMarket(pickle.loads(self._market), self.setting)
 
     def counts_anew(self, symbol: str) -> bool:
-        """Whether its script lets the symbol's ids begin again."""
+        """Return whether its script lets the symbol's ids begin again."""
         return any(verb in NEW_COUNTS and name == symbol for _, verb, name in self.setting.script)
 
     def away_since(self, symbol: str, now: int) -> int | None:
-        """Since when the symbol is not on the exchange; None where it is."""
+        """Return since when the symbol has not been on the exchange, None where it is."""
         return next((left for left, back in self.away[symbol] if left <= now < back), None)
 
     def back_since(self, symbol: str, now: int) -> int:
-        """When the symbol came back at last; 0 where it was there all along."""
+        """Return when the symbol last came back, 0 where it was there all along."""
         return max((back for _, back in self.away[symbol] if back <= now), default=0)
 
     # --- recording ---------------------------------------------------------------------------------------
 
     def record_until(self, time: int) -> None:
-        """Record as far as ``time`` (ms) at least."""
+        """Record at least as far as ``time`` (ms)."""
         while self.end < time:
             self._record(self.end + CHUNK)
 
@@ -120,7 +121,7 @@ class Recording:
                 self._note(market, symbol, turned)
 
     def _note(self, market: Market, symbol: str, turned: bool) -> None:
-        """What REST shows now and did not show a step before."""
+        """Note what REST shows now and did not show a step before."""
         newest = market._instruments[symbol].trades.next_id - 1
         made = newest != self._last_ids[symbol]
         if made:
@@ -143,13 +144,13 @@ class Recording:
             self.trades[symbol].note(trade)
 
     def _begin(self, symbol: str, now: int) -> None:
-        """A contract without a past begins."""
+        """Note that a contract without a past begins."""
         self._young.add(symbol)
         for interval in self.setting.intervals:
             self.klines[symbol, interval].begin_contract(now)
 
     def _changed(self, verb: str, symbol: str) -> None:
-        """The script has just done something."""
+        """Note what the script has just done."""
         market = self._recorder.market
         now = market.now
         klines = [self.klines[symbol, interval] for interval in self.setting.intervals]
@@ -201,7 +202,7 @@ class Recording:
             self.full_books[symbol].report(data["u"], at, self._full_levels(symbol, data["u"]))
 
     def _full_levels(self, symbol: str, update_id: int) -> Callable[[], Levels] | None:
-        """How to write the whole book at an update id, None where the market has gone on meanwhile."""
+        """Return how to write the whole book at an update id, None where the market has gone on meanwhile."""
         market = self._recorder.market
         instrument = market._instruments.get(symbol)
         if instrument is None:
@@ -221,7 +222,7 @@ def _levels(bids: list[list[str]], asks: list[list[str]]) -> Levels:
 
 
 def quotes_of_another(now: int) -> str:
-    """The quotes of a symbol that nobody follows."""
+    """Return the quotes of a symbol that nobody follows."""
     data = {"e": "bookTicker", "u": now, "s": OTHER, "b": "7.6", "B": "1", "a": "7.7", "A": str(now % 89 + 1)}
     return json.dumps(data | {"T": now - 20, "E": now, "st": 1, "ps": OTHER}, separators=(",", ":"))
 
@@ -238,7 +239,7 @@ def _quiet(*seconds: float) -> tuple[tuple[int, str, str], ...]:
 SETTINGS = (
     # 2026-11-21 23:58:34: midnight (and a Sunday) after 86 s.
     Setting(3, 1_795_305_514_000, script=_quiet(9, 25.3, 26.1, 58, 84.8, 86.2, 110, 145.5, 171, 205.9, 206.9, 240)),
-    # 12:29:40, with hours; the busy one falls silent for a while over a turn.
+    # 12:29:40, with hours; the busy symbol falls silent for a while across a close.
     Setting(
         8,
         1_795_264_180_000,
@@ -250,7 +251,7 @@ SETTINGS = (
             (92_000, "unsilence", "BTCUSDT"),
         ),
     ),
-    # A Monday's midnight after 41 s; kline events as in recordings, where late changes stay untold.
+    # A Monday's midnight after 41 s; kline events as in recordings, where late changes stay unreported.
     Setting(
         21,
         1_795_391_959_000,
@@ -258,7 +259,7 @@ SETTINGS = (
         trailing_klines=False,
         script=_quiet(12, 40.7, 42.3, 70, 100.9, 131, 160.5, 190, 221.1, 250),
     ),
-    # Little trades at all.
+    # Very little is traded.
     Setting(
         34,
         1_795_270_023_000,

@@ -1,8 +1,8 @@
-"""What was true of one symbol when, and what of it frames had reported by then.
+"""What was true of one symbol at which time, and what of it frames had reported by then.
 
 A *generation* of candles ends where the exchange recomputes an open one or lists another contract under the name; an
-*epoch* of ids where they begin again. Within one of them more trades and greater ids are later; of two the later one
-is the truth.
+*epoch* of ids where they begin again. Within one of them more trades and greater ids are later; of two generations or
+epochs the later one is the truth.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class KlineTruth:
         known.append(Version(now, row[8], row, self.generation))
 
     def report(self, row: Row, at: int) -> None:
-        """A frame reports a candle."""
+        """Note that a frame reports a candle."""
         if self.position(row) is None:
             self.note(row, at)
         self.reported_at.append(at)
         self.reported.append((row[0], self.position(row) or (self.generation, row[8])))
 
     def position(self, row: Row) -> Position | None:
-        """The newest state that a row shows, None where it shows none."""
+        """Return the newest state that a row shows, None where it shows none."""
         same = [each.generation for each in self.versions.get(row[0], ()) if each.row == row]
         return (max(same), row[8]) if same else None
 
@@ -75,30 +75,30 @@ class KlineTruth:
     # --- contracts and halts -----------------------------------------------------------------------------
 
     def begin_contract(self, now: int) -> None:
-        """A contract without a past begins."""
+        """Note that a contract without a past begins."""
         self.generation += 1
         self.begins.append((now, None))
         self.resume(now)
 
     def begun_at(self, now: int) -> int:
-        """When REST first showed a candle of the newest contract; 0 where none had begun by ``now``."""
+        """Return when REST first showed a candle of the newest contract, 0 where none had begun by ``now``."""
         return max((at for at, opened in self.begins if opened is not None and at <= now), default=0)
 
     def begins_with(self, opened: int, now: int) -> None:
-        """REST shows that its candles begin with this one."""
+        """Note that its candles begin with this one in REST."""
         if self.begins[-1][1] is None:
             self.begins.append((max(now, self.begins[-1][0]), opened))
 
     def first_at(self, now: int) -> int | None:
-        """Which candle is the first one that REST shows; None where it shows none."""
+        """Return the first candle that REST shows, None where it shows none."""
         return self.begins[bisect_right(self.begins, now, key=lambda each: each[0]) - 1][1]
 
     def resume(self, now: int) -> None:
-        """The halt ends: what lay within it stays away."""
+        """Note that the halt ends: candles within it never appear."""
         self.halts = [(since, start, min(stop, max(start, now))) for since, start, stop in self.halts]
 
     def hidden(self, opened: int, now: int) -> bool:
-        """Whether REST did not show the candle at ``now``, for the sake of a halt."""
+        """Return whether REST did not show the candle at ``now`` because of a halt."""
         ends = next_open(self.interval, opened)
         return any(
             since <= now and start <= opened and (ends <= stop or start < now < stop)
@@ -106,7 +106,7 @@ class KlineTruth:
         )
 
     def shown(self, now: int, most: int) -> int:
-        """How many candles REST shows, counted up to ``most`` of those that are known here."""
+        """Return how many candles REST shows, counted up to ``most`` of those that are known here."""
         first = self.first_at(now)
         if first is None:
             return 0
@@ -114,7 +114,7 @@ class KlineTruth:
 
 
 class DerivedTruth(KlineTruth):
-    """What the frames of a smaller interval tell of larger candles."""
+    """What the frames of a smaller interval show of larger candles."""
 
     def __init__(self, larger: KlineTruth, source: KlineTruth) -> None:
         super().__init__(larger.interval, larger.versions, source.reported_at)
@@ -161,7 +161,7 @@ class TradeTruth:
         self.counts.append(trade["l"] - trade["f"] + 1)
 
     def forget_times(self) -> None:
-        """What was noted so far came before the start."""
+        """Note that everything so far came before the start."""
         self.times, self.counts = [], []
 
     def begin_anew(self, now: int) -> None:
@@ -187,12 +187,12 @@ class TradeTruth:
         return bisect_right(self.epochs, now)
 
     def epoch_reported(self, now: int) -> int:
-        """When the first trade of the newest epoch was reported, 0 where ids never began again."""
+        """Return when the first trade of the newest epoch was reported, 0 where ids never began again."""
         newest = self.last_reported(now)[0]
         return self.reported_at[bisect_left(self.reported, (newest, 0))] if newest > 0 else 0
 
     def available(self, now: int) -> int:
-        """How many trades REST has."""
+        """Return how many trades REST has."""
         return bisect_right(self.made[self.epoch(now)], now)
 
 
@@ -210,14 +210,14 @@ class BookTruth:
         self.epochs.append(now)
 
     def position(self, update_id: int, time: int) -> Position:
-        """Where a book stands that was true at ``time``."""
+        """Return the position of the book that was true at ``time``."""
         epoch = bisect_left(self.epochs, time)
         if time in self.epochs and (epoch, update_id) < self.last_reported(time):
             epoch += 1  # of the same ms, and after it
         return epoch, update_id
 
     def report(self, update_id: int, at: int, levels: Callable[[], Levels] | None) -> None:
-        """A frame reports a state; ``levels``: None where they are not known."""
+        """Note that a frame reports a state; ``levels`` is None where they are not known."""
         position = self.position(update_id, at)
         self.reported_at.append(at)
         self.reported.append(position)

@@ -25,7 +25,7 @@ HOST = {Host.FUTURES: "fapi", Host.SPOT: "spot"}
 
 
 class VirtualRequests:
-    """What ``RequestThreads`` does: so many threads at most, each with one request under way."""
+    """Does what ``RequestThreads`` does: it has a limited number of threads, each with one request under way."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
@@ -51,7 +51,7 @@ class VirtualRequests:
         self._ensure_worker()
 
     def ask(self, fetch: Fetch, timeout: float) -> Any:
-        """The reader's thread waits while everything else goes on."""
+        """Wait in the reader's thread while everything else goes on."""
         process, line = self._process, self._process.line
         with self._lock:
             reader = self._dispatcher.ask(fetch, process.clock.now() + timeout, moment(process.clock))
@@ -84,7 +84,7 @@ class VirtualRequests:
         self._process.line.after(0, lambda: self._process.do("rest", self._send_all))
 
     def _send_all(self) -> None:
-        """As many threads as there may be take what there is to send."""
+        """Let as many threads as there may be take what is to be sent."""
         process = self._process
         while self.under_way < process.config.max_rest_threads:
             with self._lock:
@@ -102,14 +102,14 @@ class VirtualRequests:
             self._get(f"rest-{self._number}", found)
 
     def _delivered(self, send: Send, outcome: Answer | AtsSyncError) -> None:
-        """What a request thread does with what the network has delivered."""
+        """Do what a request thread does with what the network has delivered."""
         process = self._process
         done = self._executor.delivered(self._dispatcher, send, outcome)
         if isinstance(outcome, RateLimited):
             self._must_wait(send.request.host)
         if isinstance(done, Done):
             if type(done.error) is RequestError:
-                raise done.error  # a fault of ours, which a request thread survives
+                raise done.error  # a bug of ours, which a request thread survives
             process.closed(closed_by(done.fetch, done.error, process.store))
             process.post(Fetched(done.fetch, done.error))
             process.look()

@@ -1,4 +1,4 @@
-"""A process that is killed, and the next one that begins with what the first had written down."""
+"""A process that is killed, and the next one that begins with what the first had saved."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ LAUNCHING = 3_000
 
 @dataclass(frozen=True)
 class Killed(Fault):
-    """The process is killed, and another one is started ``lasts`` ms later. Of each series the files show what it was
-    when it was last written, up to a minute before."""
+    """The process is killed, and another one is started ``lasts`` ms later. The files show each series as it was when
+    it was last written, up to a minute before."""
 
     lasts: int
 
@@ -76,14 +76,15 @@ def dumped(world: World, key: Key) -> list[bytes]:
 
 
 def killed(schedule: Schedule, rng: random.Random) -> Schedule:
-    """Return the schedule with a process that is killed in it; nothing else breaks or is read while there is none.
+    """Return the schedule with a process that is killed in it; nothing else breaks, and nothing is read, until the next
+    one runs.
 
     Weight is not scarce, since a new process does not know what the one before has used."""
     fault = Killed(rng.randrange(EARLIEST, LATEST), rng.choice(AWAY))
     begins, ends = fault.at - LAUNCHING, fault.ends + LAUNCHING
 
     def is_apart(other: Fault) -> bool:
-        # (What goes on after a pause is the process that was stopped.)
+        # (The process that goes on after a pause is the one that was stopped.)
         begun = other.ends if isinstance(other, Pause) else other.at
         return begun < begins or other.at > fault.ends
 

@@ -1,7 +1,8 @@
-"""Random schedules in swarm manner: each leaves a random part of the kinds of fault out, so that rare pairs meet.
+"""Random schedules in the manner of swarm testing: each leaves out a random part of the kinds of fault, so that rare
+pairs meet.
 
-The explorer draws fresh ones without end; the ordinary tests draw the same ones at every run (:func:`fixed`), whatever
-library of random tests is installed.
+The explorer draws fresh ones without end; the ordinary tests draw the same ones at every run (:func:`fixed`), whichever
+library for random tests is installed.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ Make = Callable[[random.Random, "Draw"], Fault]
 
 class Draw:
     """What the faults of one schedule are drawn from. Where they meet, they come at about the same time, and most of
-    them to one symbol."""
+    them affect one symbol."""
 
     def __init__(
         self, rng: random.Random, setting: Setting, horizon: int, *, full_book: bool = False, meet: bool = False
@@ -189,7 +190,7 @@ def batch_size(rng: random.Random) -> tuple[bool, bool, int]:
 
 
 def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> Setting:
-    """A stretch of a market, often over a turn of the hour, the day, the week or the month."""
+    """Return a stretch of a market, often across the end of an hour, a day, a week or a month."""
     names = [f"S{number:02d}USDT" for number in range(WIDE)] if wide else rng.sample(NAMES, rng.choice((2, 2, 3)))
     if not wide and "BTCUSDT" not in names:
         names[0] = "BTCUSDT"
@@ -216,7 +217,7 @@ def a_setting(rng: random.Random, *, wide: bool = False, long: bool = False) -> 
 
 
 def derived(rng: random.Random, setting: Setting) -> Setting:
-    """The same stretch with intervals of which all but one are derived."""
+    """Return the same stretch with intervals of which all but one are derived."""
     return replace(setting, intervals=rng.choice(CHAINS))
 
 
@@ -237,14 +238,14 @@ def _month(rng: random.Random) -> datetime:
 
 
 def fixed(name: str, number: int, kinds: Sequence[str]) -> Schedule:
-    """The same schedule at every run: one of the settings that all tests share, and faults of these kinds."""
+    """Return the same schedule at every run: one of the settings that all tests share, and faults of these kinds."""
     rng = random.Random(f"{name} {number}")
     return a_schedule(rng, SETTINGS[number % len(SETTINGS)], kinds=kinds)
 
 
 def _impossible(faults: Sequence[Fault], setting: Setting) -> list[Fault]:
     """Return the delistings of symbols that have left before or are listed again, and that of the last one: a market
-    without contracts says nothing of anything."""
+    without contracts shows nothing about anything."""
     left: set[str] = set()
     found: list[Fault] = []
     back = {fault.symbol for fault in faults if isinstance(fault, f.Relist)}
@@ -265,8 +266,8 @@ def a_schedule(
     meet: bool = False,
     kinds: Sequence[str] = tuple(KINDS),
 ) -> Schedule:
-    """A schedule of up to eight faults (more where it is dense or lasts hours) of some of these kinds; where they
-    ``meet``, of what happens to the market and few other kinds."""
+    """Return a schedule of up to eight faults (more where it is dense or lasts hours) of some of these kinds; where
+    they ``meet``, of what happens to the market and few other kinds."""
     kinds = rng.sample(sorted(kinds), rng.randrange(2, 7) if dense else rng.randrange(1, len(kinds) + 1))
     if meet:
         kinds = [*rng.sample(MEETING_KINDS, rng.randrange(1, 3)), *kinds[: rng.randrange(1, 5)]]

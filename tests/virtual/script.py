@@ -1,4 +1,4 @@
-"""The market of a setting, and what is made to happen in it at stated moments."""
+"""The market of a setting, and what happens in it at given moments."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = 500
 
 @dataclass(frozen=True)
 class Setting:
-    """Which stretch: the market's arguments and what happens in it besides."""
+    """A stretch of a market: its arguments and what else happens in it."""
 
     seed: int
     start: int
@@ -47,7 +47,7 @@ class Setting:
 
 
 class ScriptedMarket:
-    """A market that goes through the script as time advances."""
+    """A market that follows the script as time advances."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class ScriptedMarket:
         return frames + market.advance(max(now, market.now))
 
     def next_at(self) -> int:
-        """When (ms) something happens next, by the script or by itself."""
+        """Return when (ms) something happens next, by the script or by itself."""
         due = self.market._pump._schedule._heap[0][0]
         return min(due, self._script[self._done][0]) if self._done < len(self._script) else due
 
@@ -151,7 +151,7 @@ def market_of(setting: Setting) -> Market:
             market.delist(symbol)
             market.list_symbol(symbol, pending=verb == "pending")
             market.silence(symbol)
-    market.advance(setting.start)  # (What was announced then, nobody hears.)
+    market.advance(setting.start)  # (Nobody receives what is announced then.)
     for symbol in setting.symbols:
         _slow_book(market, setting, symbol)
     return market

@@ -11,7 +11,8 @@ Action = Callable[[], None]
 
 
 class Timeline:
-    """Events in order of true time (ms since the epoch); those of one instant in the order they were asked for."""
+    """Events in the order of true time (ms since the epoch); those of one instant in the order in which they were
+    scheduled."""
 
     def __init__(self, start: int) -> None:
         self.start = start
@@ -55,6 +56,6 @@ class MachineClocks:
         return 5000.0 + (self._line.now - self._line.start) / 1000.0 - self.stood_still
 
     def moment_of(self, steady: float) -> int:
-        """The true time (ms) at which a timer for ``steady`` goes off."""
+        """Return the true time (ms) at which a timer for ``steady`` goes off."""
         ahead = steady - self.steady()
         return self._line.now + (math.ceil(ahead * 1000.0) if ahead > 0 else 0)

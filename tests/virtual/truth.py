@@ -1,7 +1,7 @@
-"""Comparing what a reader was given with what was true: every function raises :class:`BrokenPromise`.
+"""Comparisons of what a reader got with what was true: every function raises :class:`BrokenPromise`.
 
-``since`` and ``until`` (ms): the answer must hold all that the exchange had reported by ``since``, and nothing that it
-had not made by ``until``.
+``since`` and ``until`` (ms): the answer must contain everything that the exchange had reported by ``since``, and
+nothing that it had not made by ``until``.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ Row = list[Any]
 
 
 def check_invariants(rows: Sequence[Row], interval: str, truth: KlineTruth, times: Sequence[int] = NEVER) -> None:
-    """Open times strictly increasing by the interval but for what REST did not show at one of ``times``, prices in
-    order."""
+    """Check that open times increase by the interval, except where REST showed no candle at one of ``times``, and that
+    prices are in order."""
     for before, after in pairwise(rows):
         expected = next_open(interval, before[0])
         while expected < after[0] and any(truth.hidden(expected, time) for time in times):
@@ -56,7 +56,7 @@ def check_klines(
     last_reported: tuple[int, Position] | None,
     closed: int | None = None,
 ) -> None:
-    """``last_reported``: open time and position that the newest candle must have got to at least; ``closed``: candles
+    """``last_reported``: open time and position that the newest candle must at least have reached; ``closed``: candles
     that ended before that time must be final (default: ``since``)."""
     first = truth.first_at(until)
     if not rows:
@@ -100,7 +100,7 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
     if row[8] == 0:
         right = previous is None or row[1] == row[2] == row[3] == row[4] == previous[4]
         if previous is not None and next_open(interval, previous[0]) != opened:
-            # What REST does not show may have traded, and then only REST tells at which price.
+            # What REST does not show may have traded, and then only REST shows at which price.
             flat = [version.row for version in versions or () if not version.trades]
             right = row in flat if flat else right
         if not right:
@@ -114,7 +114,8 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
 
 
 def check_trades(trades: Sequence[Trade], truth: TradeTruth, *, last_reported: Position, until: int) -> None:
-    """Consecutive, true, and up to ``last_reported`` at least; none where a new contract has been without trades."""
+    """Check that trades are consecutive, true, and reach ``last_reported`` at least; none may come where a new contract
+    has not traded."""
     for before, after in pairwise(trades):
         if after.id != before.id + 1:
             raise BrokenPromise(f"a hole or a duplicate: trade {before.id} is followed by {after.id}")
@@ -140,7 +141,7 @@ def check_book(book: Book, truth: BookTruth, *, last_reported: Position, limit: 
 
 
 def same_touch(book: Book, truth: BookTruth, reported: Position) -> bool:
-    """Whether the best prices and quantities are those of the state ``reported``."""
+    """Return whether the best prices and quantities are those of the state ``reported``."""
     levels = truth.levels.get(reported)
     bids, asks = levels() if levels is not None else ([], [])
     return book.bids[:1] == bids[:1] and book.asks[:1] == asks[:1]

@@ -1,4 +1,5 @@
-"""One schedule from beginning to end: an exchange, a client, faults, readers, and the promises checked all along."""
+"""One schedule from beginning to end: an exchange, a client, faults, readers, and the promises, which are checked
+throughout."""
 
 from __future__ import annotations
 
@@ -88,7 +89,7 @@ class Read:
 
 @dataclass(frozen=True)
 class Schedule:
-    """All that a run depends on."""
+    """Everything that a run depends on."""
 
     setting: int | Setting = 0
     """A setting of its own, or one of those that all tests share."""
@@ -112,7 +113,7 @@ class Schedule:
 
     @property
     def whole_setting(self) -> Setting:
-        """The setting with what the market does besides."""
+        """Return the setting with what the market does in addition."""
         setting = self.setting if isinstance(self.setting, Setting) else SETTINGS[self.setting]
         more = [entry for fault in self.faults if isinstance(fault, MarketFault) for entry in fault.script()]
         known = [entry for entry in more if entry[2] in setting.symbols]
@@ -223,11 +224,12 @@ class World:
                 converged = self.exchange.waits_until() + CONVERGED_WITHIN
         line.run_until(line.now + self.patience)
         if len(self.symbols) > MANY:
-            # A warm-up and its repair, or two repairs, weigh more than a minute's share: the rest waits for the turn.
-            # (Where any sixty seconds count, what was our own before it looks like another program's until the next.)
+            # A warm-up and its repair, or two repairs, weigh more than a minute's share: the rest waits for the next
+            # minute. (Where any sixty seconds count, what was our own before it looks like another program's until the
+            # next.)
             line.run_until(line.now + 61_000)
         if schedule.weight_limit < 1000:
-            # What rests is confirmed once its candle has been over for a minute, and that waits for weight, too.
+            # A resting series is confirmed once its candle has been over for a minute, and that waits for weight, too.
             halts = [at for at, verb, _ in schedule.whole_setting.script if verb.startswith("halt")]
             line.run_until(max(line.now, line.start + max(halts, default=0) + 120_000))
             # A warm-up weighs more than a minute's share, and so do repairs of what has begun again.
@@ -246,7 +248,7 @@ class World:
         return self
 
     def _await_beginnings(self) -> None:
-        """Go on until no contract has traded for the first time a moment ago: its history is requested then."""
+        """Go on until no contract has just traded for the first time, since its history is requested then."""
         line, within = self.line, SCARCE if self.schedule.weight_limit < 1000 else CONVERGED_WITHIN
         klines = [self._known(series.key) for series in self.process.store.of(KlineSeries)]
         while line.now < (known_by := max((each.begun_at(line.now) for each in klines), default=0) + within):
@@ -256,14 +258,14 @@ class World:
         return self.exchange.waits_until() < self.line.now
 
     def damaged(self, what: str) -> None:
-        """Streams with this in their name do not get all that is due to them."""
+        """Note that streams with this in their name do not receive everything they should."""
         self._damaged.add(what)
 
     def _is_damaged(self, stream: str) -> bool:
         return any(what == "final" or what in stream for what in self._damaged)
 
     def _unwitnessed(self, stream: str) -> bool:
-        """Whether a stream and the arrays that tell of all symbols lose events: what both lose, nobody can know of."""
+        """Return whether a stream and the arrays of all symbols both lose events: nobody can know of what both lose."""
         return self._is_damaged(stream) and any(what.startswith("!") for what in self._damaged)
 
     # --- what memory says at once -------------------------------------------------------------------------------
@@ -278,7 +280,7 @@ class World:
 
     def _check_burials(self) -> None:
         if any(what.startswith("!") or what == ALL_STREAMS for what in self._damaged) or self.exchange.dark:
-            return  # Nothing shows that they live.
+            return  # Nothing shows that they are alive.
         now = self.line.now
         for symbol in self.process.store.delisted.keys() - self.delisted.keys():
             if self.recording.away_since(symbol, now) or now - self.recording.back_since(symbol, now) < BACK_WITHIN:
@@ -286,14 +288,15 @@ class World:
             raise BrokenPromise(f"{symbol} lives and is taken for delisted")
 
     def _check_care(self) -> None:
-        """For the same reason at two looks in a row, since news may be on its way from one thread to another."""
+        """Raise where it holds for the same reason at two looks in a row, since news may be on its way from one thread
+        to another."""
         before, self._forgotten = self._forgotten, {} if self.process.stopped else forgotten(self.process)
         for key, reason in self._forgotten.items():
             if before.get(key) == reason:
                 raise BrokenPromise(f"{key} is forgotten: {reason}")
 
     def _look(self) -> None:
-        """Somebody looks right after a step, at something."""
+        """Now and then look at something right after a step."""
         if self.rng.random() < 0.12:
             self._peek(self.rng.choice(self._peeks))
 
@@ -329,7 +332,7 @@ class World:
         return peek
 
     def _root(self, key: Key) -> Key:
-        """Whose stream feeds a series of candles."""
+        """Return the series whose stream feeds a series of candles."""
         return self.process.store.derivations.root_of(key)
 
     def _stream(self, key: Key) -> str:
@@ -343,8 +346,8 @@ class World:
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], known: KlineTruth, since: int
     ) -> None:
         if symbol in self.delisted or self._left(symbol, since) is not None:
-            # The recording goes on with trades that were never reported, or another contract has or will have the name:
-            # for a while there is no truth to compare with.
+            # The recording goes on with trades that were never reported, or another contract has or will have the name,
+            # so for a while there is no truth to compare with.
             truth.check_invariants(rows, interval, known, (since, self.line.now))
             return
         if self._seems_untraded(rows, since):
@@ -356,14 +359,14 @@ class World:
         )
 
     def _seems_untraded(self, found: Sequence[object], since: int) -> bool:
-        """Whether a contract may seem never to have traded, since REST showed nothing of anything: only what is sent
-        from then on shows that it has."""
+        """Return whether a contract may seem never to have traded, since REST showed nothing about anything: only what
+        is sent from then on shows that it has."""
         return not found and since < self.empty_until
 
     def _reported(
         self, symbol: str, interval: str, stream: str, rows: list[truth.Row], since: int
     ) -> tuple[int, Position] | None:
-        """What the newest candle must have got to."""
+        """Return what the newest candle must have reached."""
         key = Key(Kind.KLINES, symbol, interval)
         known_klines = self._known(key)
         reported = known_klines.last_reported(self._until_delisting(symbol, since))
@@ -385,12 +388,12 @@ class World:
                 counted += count
                 if counted > held and at > unreported_until:
                     return reported
-        # What is missing was traded so soon after the last event that its absence is no evidence.
+        # What is missing was traded so soon after the last event that its absence is not evidence.
         return None
 
     def _is_resting(self, symbol: str, reported_at: list[int], stale: int) -> bool:
-        """Whether a series has rested since before REST lagged or while it did: what an answer of then lacked nobody
-        tells, until REST is asked once more, when no replica is so far behind."""
+        """Return whether a series has rested since before REST lagged or while it did: nothing shows what an answer of
+        that time lacked until another request, when no replica is that far behind."""
         line, scarce = self.line, SCARCE if self.schedule.weight_limit < 1000 else 0
         mended = max(line.start + self.schedule.ends, self.others_until, self.exchange.waits_until())
         if not self.lag_until or line.now >= mended + SHOWN_WITHIN + self.patience + scarce:
@@ -404,10 +407,11 @@ class World:
         return min(since, self.delisted.get(symbol, since), since if left is None else left)
 
     def _left(self, symbol: str, since: int) -> int | None:
-        """When the symbol left, where it was not back by ``since`` for long enough to find out."""
+        """Return when the symbol left, where by ``since`` it had not been back for long enough to find out."""
         now = self.line.now
         for left, back in self.recording.away[symbol]:
-            # While the process stands, has no weight or is to wait after a 429, or requests fail, it cannot find out.
+            # While the process is stopped, has no weight or must wait after a 429, or requests fail, it cannot find
+            # out.
             waited = max(self.others_until, self.exchange.waits_until(), self.unanswered_until)
             known = max(back, self.went_on if self.stopped_at <= back else 0, waited)
             if left <= now and known > since - RELISTED_WITHIN:
@@ -440,7 +444,7 @@ class World:
             book = self._as_recorded(symbol, book)
             if damaged and reported != NOTHING and truth.same_touch(book, known, reported):
                 reported = (
-                    NOTHING  # Where only deeper levels have changed, nothing tells that the stream lacks a frame.
+                    NOTHING  # Where only deeper levels have changed, nothing shows that the stream lacks a frame.
                 )
             truth.check_book(book, known, last_reported=reported)
 
@@ -472,7 +476,8 @@ class World:
         return peek
 
     def _marks(self, symbol: str, time: int) -> dict[tuple[str, int], str]:
-        """The marks to compare with: none of a second in which another contract got the name, since both bear it."""
+        """Return the marks to compare with: none of a second in which another contract got the name, since both have
+        it."""
         relisted = any(time <= back < time + 1_000 for _, back in self.recording.away[symbol])
         return {} if relisted else self.recording.marks
 
@@ -504,7 +509,7 @@ class World:
             return
         if process.counters.hits > hits:
             self.served["memory"] += 1
-            return  # the same as a peek, which are many
+            return  # the same as a peek, of which there are many
         self.served["rest"] += 1
         slow = 12_000 if self.line.now < self.slow_until else 0
         since = asked - JOINED - slow - (self.lag + 2000 if self.line.now < self.lag_until + 15_000 else 0)
@@ -536,7 +541,7 @@ class World:
         for status in feed_statuses(process.engine, process.store, process.clock):
             key = Key(Kind(status.kind), status.symbol, status.interval)
             if key in left_alone or key in self._suspended() or key.kind in (Kind.TICKERS, Kind.QUOTES, Kind.CONTRACTS):
-                continue  # (Among three symbols there is not always a change to tell of.)
+                continue  # (Among three symbols there is not always a change to report.)
             if status.symbol in self.delisted:
                 if now - self.delisted[status.symbol] > DELISTED_WITHIN and status.state is not FeedState.GONE:
                     raise BrokenPromise(f"{key} has been delisted for long and is {status.state}")
@@ -582,8 +587,8 @@ class World:
         self._check_klines(symbol, interval, self._stream(series.key), rows, known, since)
 
     def _resumed_lately(self) -> set[Key]:
-        """Candles of which the exchange may have none, since their contract did not trade for a while: where weight is
-        scarce, the answer that shows it may wait."""
+        """Return candle series of which the exchange may have no candles, since their contract did not trade for a
+        while: where weight is scarce, the answer that shows it may wait."""
         if self.schedule.weight_limit >= 1000:
             return set()
         since = self.line.now - self.line.start - SCARCE
@@ -591,7 +596,7 @@ class World:
         return {series.key for series in self.process.store.of(KlineSeries) if series.key.symbol in again}
 
     def _unheard(self) -> set[Key]:
-        """Series whose stream nothing helped and has not said a word since: REST may go on serving them."""
+        """Return series whose stream no remedy helped and which has been silent since: REST may go on serving them."""
         process = self.process
         return {
             each
@@ -601,12 +606,12 @@ class World:
         }
 
     def _suspended(self) -> set[Key]:
-        """Whole books that are left to REST for some minutes, since their streams have left out too much."""
+        """Return whole books that are left to REST for some minutes, since their streams have left out too much."""
         books = self.process.store.of(DepthSeries)
         return {book.key for book in books if book.suspended and self._is_damaged(stream_of(book.key) or "?")}
 
     def _check_pauses(self) -> None:
-        """Nothing is asked for again and again at once, whatever fails."""
+        """Check that nothing is requested again and again at once, whatever fails."""
         for what, times in self.exchange.asked.items():
             most = max(index + 1 - bisect_left(times, at - 10_000) for index, at in enumerate(times))
             if most > MOST_ALIKE + len(self.schedule.reads):
@@ -635,7 +640,7 @@ class World:
 
 
 def run(schedule: Schedule) -> World:
-    """Run a schedule; :class:`BrokenPromise` names the moment and the schedule."""
+    """Run a schedule; a :class:`BrokenPromise` names the moment and the schedule."""
     world = World(schedule)
     try:
         return world.run()

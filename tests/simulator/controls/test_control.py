@@ -24,7 +24,7 @@ class Recorder:
 
 
 class Program(Recorder, Controls):
-    """Somebody with the controls as methods."""
+    """A class with the controls as methods."""
 
 
 def test_a_method_sends_only_what_it_was_given() -> None:

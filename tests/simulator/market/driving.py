@@ -1,4 +1,4 @@
-"""Helpers that advance a market and collect what it says."""
+"""Helpers that advance a market and collect what it sends."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def run(market: Market, until: int, step: int = 137) -> list[Frame]:
 
 
 def data(frames: list[Frame], stream: str) -> list[dict[str, Any]]:
-    """The payloads of one stream, in order."""
+    """Return the payloads of one stream, in order."""
     return [json.loads(frame.payload) for frame in frames if frame.stream == stream]
 
 
 def row(event: dict[str, Any]) -> list[Any]:
-    """A kline event as the REST row it should equal."""
+    """Return a kline event as the REST row that it should equal."""
     k = event["k"]
     return [k["t"], k["o"], k["h"], k["l"], k["c"], k["v"], k["T"], k["q"], k["n"], k["V"], k["Q"], k["B"]]

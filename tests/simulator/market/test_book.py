@@ -61,7 +61,7 @@ def test_a_snapshot_and_the_differences_give_the_next_snapshot(symbol: str, spee
         for event in events:
             book.apply(event)
         inside += book.inside
-        # The snapshot may be newer than the last event; ask when nothing has changed since.
+        # The snapshot may be newer than the last event; it is requested when nothing has changed since.
         while book.last != market.depth(symbol, 5)["lastUpdateId"]:
             for event in data(market.advance(market.now + 1), name):
                 book.apply(event)
@@ -184,7 +184,7 @@ def test_books_differ_in_how_often_they_change() -> None:
 
 @pytest.mark.parametrize("rests", [40, 130, 1_010])
 def test_the_transaction_time_of_a_book_never_goes_back(rests: int) -> None:
-    """Nor where trading stops and goes on: the same state keeps its time."""
+    """It does not do so where trading stops and resumes either: the same state keeps its time."""
     market = Market(["BTCDOMUSDT"], seed=3, start=START)
     known: list[tuple[int, int]] = []
     for number in range(400):

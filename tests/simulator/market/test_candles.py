@@ -27,7 +27,7 @@ def market() -> Market:
 
 
 def total(rows: list[list[Any]]) -> list[Any]:
-    """The candle that ``rows`` add up to: prices, volumes and counts as numbers."""
+    """Return the candle that ``rows`` add up to, with prices, volumes and counts as numbers."""
     traded = [r for r in rows if r[8]] or rows[:1]
     return [
         Decimal(traded[0][1]),
@@ -74,7 +74,7 @@ def test_a_candle_is_the_sum_of_finer_ones(market: Market, symbol: str, coarse: 
 
 @pytest.mark.parametrize("symbol", SYMBOLS)
 @pytest.mark.parametrize("interval", FIXED)
-def test_rows_follow_each_other_and_are_possible(market: Market, symbol: str, interval: str) -> None:
+def test_rows_follow_each_other_and_are_plausible(market: Market, symbol: str, interval: str) -> None:
     rows = market.klines(symbol, interval, limit=1500)
     length = FIXED[interval]
     if symbol != "MONUSDT":
@@ -145,7 +145,7 @@ def test_what_is_unknown_is_refused(market: Market) -> None:
         market.spot_klines("1000SATSUSDT", "1h")
 
 
-def test_history_does_not_depend_on_the_order_of_questions() -> None:
+def test_history_does_not_depend_on_the_order_of_requests() -> None:
     asked = Market(["ETHUSDT"], start=START)
     asked.klines("ETHUSDT", "1d", limit=1500)
     asked.klines("ETHUSDT", "1m", limit=1500)

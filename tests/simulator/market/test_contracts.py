@@ -1,4 +1,4 @@
-"""Kinds of contracts, their statuses, and what the streams and REST tell of them."""
+"""Kinds of contracts, their statuses, and what the streams and REST show of them."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_dividends_are_rows_of_funding_with_a_type_of_their_own(market: Market) 
 
 
 @pytest.mark.parametrize("status", ["TRADING_HALT", "TRADING_CANCEL_ONLY", "PRE_SETTLE", "NEXT_YEAR"])
-def test_a_paused_contract_rests_and_goes_on(market: Market, status: str) -> None:
+def test_a_paused_contract_rests_and_resumes(market: Market, status: str) -> None:
     market.advance(START + 5_000)
     market.set_status("BTCUSDT", status)
     assert statuses(market)["BTCUSDT"] == status
@@ -96,7 +96,7 @@ def test_a_paused_contract_rests_and_goes_on(market: Market, status: str) -> Non
     assert statuses(market)["BTCUSDT"] == "TRADING"
 
 
-def test_a_contract_that_leaves_keeps_a_resting_row_in_the_marks(market: Market) -> None:
+def test_a_delisted_contract_keeps_a_resting_row_in_the_marks(market: Market) -> None:
     market.advance(START + 5_000)
     market.set_status("BTCUSDT", "SETTLING")
     frames = market.advance(START + 8_500)
@@ -152,7 +152,7 @@ def test_a_session_without_trading_is_quiet_and_announced(market: Market) -> Non
     assert market.agg_trades("XAUUSDT", limit=1) != before
 
 
-def test_what_there_is_not_is_refused(market: Market) -> None:
+def test_unknown_kinds_and_statuses_are_refused(market: Market) -> None:
     with pytest.raises(ValueError, match="equity or commodity"):
         market.set_session("bonds", "REGULAR")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="status must be a word"):

@@ -1,4 +1,4 @@
-"""A candle cut into parts: they sum up to it, and each of them is possible."""
+"""A candle cut into parts: they add up to it, and each of them is plausible."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def candles(draw: st.DrawFn) -> Candle:
 
 @settings(max_examples=400, deadline=None)
 @given(candles(), st.sampled_from([4, 6, 15]), st.integers(0, 2**64 - 1))
-def test_parts_sum_up_and_are_possible(candle: Candle, count: int, seed: int) -> None:
+def test_parts_add_up_and_are_plausible(candle: Candle, count: int, seed: int) -> None:
     parts = split(candle, count, 1000, seed)
     assert [part[0] for part in parts] == [i * 1000 for i in range(count)]
     assert reduce(merged, parts) == candle
@@ -44,7 +44,7 @@ def test_parts_sum_up_and_are_possible(candle: Candle, count: int, seed: int) ->
 
 
 @pytest.mark.parametrize("count", [4, 15])
-def test_nothing_traded_gives_flat_parts(count: int) -> None:
+def test_a_candle_without_trades_has_flat_parts(count: int) -> None:
     candle: Candle = (60_000, 7, 7, 7, 7, 0, 0, 0, 0, 0, 7)
     assert split(candle, count, 10, 5) == [(60_000 + i * 10, *candle[1:]) for i in range(count)]
 

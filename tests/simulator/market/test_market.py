@@ -44,7 +44,7 @@ def test_steps_do_not_matter() -> None:
             assert others == [first] * len(others)
 
 
-def test_who_listens_does_not_matter() -> None:
+def test_the_market_does_not_depend_on_subscriptions() -> None:
     heard, unheard = (Market(["BTCUSDT", "DENTUSDT"], start=START) for _ in range(2))
     heard.subscribed = streams(heard)
     heard.spot_subscribed = {"btcusdt@kline_1m"}
@@ -107,7 +107,7 @@ def test_decimals_are_those_of_the_exchange_info() -> None:
 
 
 def recorded_frames() -> dict[str, dict[str, Any]]:
-    """One recorded payload of each kind of event."""
+    """Return one recorded payload of each kind of event."""
     found: dict[str, dict[str, Any]] = {}
     for line in (RECORDINGS / "stream.txt").read_text().splitlines()[1:]:
         event = json.loads(line.split(": ", 1)[1])["data"]
@@ -116,7 +116,8 @@ def recorded_frames() -> dict[str, dict[str, Any]]:
 
 
 def form(value: Any) -> Any:
-    """The shape of a JSON value: keys, and types of what is in them; decimals apart from other texts."""
+    """Return the shape of a JSON value: keys, and the types of their values, where decimals are distinguished from
+    other texts."""
     if isinstance(value, dict):
         return {key: form(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -127,7 +128,7 @@ def form(value: Any) -> Any:
 
 
 def covers(ours: Any, theirs: Any) -> bool:
-    """``ours`` has every key of ``theirs``, with the same kind of value."""
+    """Return whether ``ours`` has every key of ``theirs``, with the same kind of value."""
     if isinstance(theirs, dict):
         return isinstance(ours, dict) and all(k in ours and covers(ours[k], v) for k, v in theirs.items())
     if isinstance(theirs, list):

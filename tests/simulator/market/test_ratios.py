@@ -36,7 +36,7 @@ def test_pages_of_a_series_agree(market: Market, kind: str) -> None:
     assert [row for row in page if times[3] <= row["timestamp"] <= times[9]] == newest[3:10]
 
 
-def test_accounts_are_shares_of_one_whole(market: Market) -> None:
+def test_the_shares_of_accounts_add_up_to_one(market: Market) -> None:
     for kind in RATIOS[:3]:
         for row in market.ratio(kind, "BTCUSDT", "5m", limit=50):
             long, short = Decimal(row["longAccount"]), Decimal(row["shortAccount"])
@@ -55,7 +55,7 @@ def test_takers_are_those_of_the_candles(market: Market) -> None:
         assert "symbol" not in row
 
 
-def test_the_basis_is_of_a_pair_and_a_contract_type(market: Market) -> None:
+def test_the_basis_belongs_to_a_pair_and_a_contract_type(market: Market) -> None:
     [row] = market.ratio("basis", "BTCUSDT", "1h", contract_type="PERPETUAL", limit=1)
     assert (row["pair"], row["contractType"]) == ("BTCUSDT", "PERPETUAL")
     assert Decimal(row["futuresPrice"]) - Decimal(row["indexPrice"]) == Decimal(row["basis"])

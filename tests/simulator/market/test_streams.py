@@ -16,7 +16,7 @@ NEAR_MIDNIGHT = START - START % DAY + DAY - 90_500
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_klines_over_a_turn_of_all_intervals(seed: int) -> None:
+def test_klines_across_a_close_of_all_intervals(seed: int) -> None:
     market = Market(["BTCUSDT", "DENTUSDT", "BTCDOMUSDT"], seed=seed, start=NEAR_MIDNIGHT)
     names = {f"{s.lower()}@kline_{i}" for s in market.symbols for i in INTERVALS}
     market.subscribed = set(names)
@@ -85,7 +85,7 @@ def test_finals_come_with_the_next_trade_or_after_two_seconds() -> None:
     assert [(e["k"]["t"], e["k"]["x"]) for e in late] == [(turn - MINUTE, True)]
     assert 2000 <= late[0]["E"] - turn <= 2010
     assert row(late[0]) == market.klines("ETHUSDT", "1m", start=turn - MINUTE, limit=1)[0]
-    # A minute without a trade says nothing, and REST shows it flat.
+    # A minute without a trade is not streamed, and REST shows it flat.
     frames = run(market, turn + 3 * MINUTE)
     assert data(frames, "ethusdt@kline_1m") == []
     flat = market.klines("ETHUSDT", "1m", limit=2)
@@ -109,7 +109,7 @@ def _before(market: Market) -> int:
     return sum(t["l"] - t["f"] + 1 for t in market.agg_trades("BTCUSDT", start=opened, end=START - 1, limit=1000))
 
 
-def test_the_minute_of_the_beginning_is_the_sum_of_its_trades() -> None:
+def test_the_first_minute_is_the_sum_of_its_trades() -> None:
     market = Market(["ETHUSDT", "CELRUSDT"], start=START)
     opened = START - START % MINUTE
     for symbol in market.symbols:
@@ -169,7 +169,7 @@ def test_a_kline_event_goes_out_before_the_trade_it_contains() -> None:
     assert data(at_once, "btcusdt@kline_1m")[0]["k"]["L"] == trade["l"]
 
 
-def test_a_silent_symbol_says_nothing_and_comes_back() -> None:
+def test_a_silent_symbol_sends_nothing_and_comes_back() -> None:
     market = Market(["BTCUSDT"], start=START)
     market.subscribed = {"btcusdt@kline_1m", "btcusdt@aggTrade", "btcusdt@depth20@100ms", "btcusdt@depth@100ms"}
     run(market, START + 1000)
@@ -187,7 +187,7 @@ def test_a_silent_symbol_says_nothing_and_comes_back() -> None:
     assert {f.stream for f in frames} == market.subscribed
 
 
-def test_names_nobody_has_are_silent() -> None:
+def test_unknown_names_are_silent() -> None:
     market = Market(["BTCUSDT"], start=START)
     market.subscribed = {"nope@kline_1m", "btcusdt@kline_7m", "BTCUSDT@aggTrade", "btcusdt@nothing", "!x@arr", ""}
     assert run(market, START + 3000) == []
@@ -309,7 +309,7 @@ def test_funding_follows_each_contracts_interval() -> None:
     assert settled["lastFundingRate"] == market.funding_rate("BTCUSDT", limit=1)[0]["fundingRate"]
 
 
-def test_a_forced_trade_is_refused_where_it_cannot_be() -> None:
+def test_an_impossible_forced_trade_is_refused() -> None:
     market = Market(["BTCUSDT"], start=START, activity=0)
     market.advance(START + 1000)
     market.trade("BTCUSDT", at=START + 500)
