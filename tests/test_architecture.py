@@ -19,7 +19,9 @@ SHIM = ROOT / "compat"
 APART = ("simulator", "stress")
 """Programs beside the library: the simulator, and the stress test."""
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "results", "arguments", "config", "clock", "conditions", "forks", "store_url"}),
+    frozenset(
+        {"errors", "results", "arguments", "config", "clock", "conditions", "forks", "interruptible", "store_url"}
+    ),
     frozenset({"venue", "logs", "reentry"}),
     frozenset({"feeds"}),
     frozenset({"store"}),
@@ -471,6 +473,7 @@ FORBIDDEN = (
 )
 OWN_PROCESS = (
     "ats_sync.cli",
+    "ats_sync.interruptible",
     "ats_sync.__main__",
     "ats_sync.simulator.child",
     "ats_sync.simulator.serving._child",

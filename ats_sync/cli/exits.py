@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ..errors import DataError, RequestError
+from ..interruptible import let_signals_end_waits
 
 OK, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
@@ -54,6 +55,7 @@ def end_on_sigterm() -> None:
     Only for our own process, on its main thread: a library leaves signals to the program.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    let_signals_end_waits()
 
 
 def interrupted_status() -> int:

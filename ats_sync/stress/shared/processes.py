@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from ...config import Config
+from ...interruptible import let_signals_end_waits
 from ...manager import DataManager
 
 
@@ -104,6 +105,7 @@ def until_terminated() -> threading.Event:
     """Return an event that is set by SIGTERM."""
     ends = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: ends.set())
+    let_signals_end_waits()
     return ends
 
 
