@@ -22,7 +22,7 @@ from ats_sync import (
     Overall,
     StaleDataError,
 )
-from ats_sync.simulator import SimulatedExchange, before_midnight
+from ats_sync.simulator import SimulatedExchange, before_midnight, before_turn
 from ats_sync.store.klines import USUAL_ROWS
 from ats_sync.store.trades import USUAL_TRADES
 from ats_sync.venue.ratios import RATIOS
@@ -375,7 +375,7 @@ class TestDegrading:
 
     def test_while_the_exchange_says_to_wait_it_raises_at_once_and_sends_nothing(self) -> None:
         with (
-            SimulatedExchange(symbols=["BTCUSDT"], seed=3) as ex,
+            SimulatedExchange(symbols=["BTCUSDT"], seed=3, start=before_turn("1m", 45.0)) as ex,
             DataManager(["BTCUSDT"], ["1m"], config=ex.config()) as dm,
         ):
             until(lambda: all_live(dm, "trades"))
