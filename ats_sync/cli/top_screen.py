@@ -17,14 +17,14 @@ from .top_model import GOOD, Choice, Model
 VERDICTS = {
     "live": ("LIVE", "Fresh. You may trade on this data.", "bold white on green"),
     "degraded": ("DEGRADED", "Not everything is fresh. Do not trade on this data.", "bold white on red"),
-    "starting": ("WARMING UP", "Not everything is here yet. Do not trade on this data.", "bold black on yellow"),
+    "starting": ("WARMING UP", "Not all data has arrived yet. Do not trade on it.", "bold black on yellow"),
     "stopped": ("STOPPED", "Nothing is kept up to date. Do not trade on this data.", "bold white on red"),
 }
 EVENTS = {
     "lost": "connection {0} lost",
     "connected": "connection {0} open",
     "repaired": "{1} repaired by REST, last {0}",
-    "limited": "the {0} host refuses requests for their rate",
+    "limited": "the {0} host has rate-limited this address",
     "contract": "{0} changed its status",
 }
 STYLES = {"live": "green", "polled": "green", "warming up": "yellow", "degraded": "bold red", "gone": "dim"}
@@ -81,7 +81,7 @@ def drawn(model: Model, choice: Choice, width: int, height: int, now: float, tro
 def _banner(model: Model, width: int, now: float, trouble: str, *, old: bool) -> Text:
     state = model.state
     if old:
-        words = f" OLD DATA  Nothing has come for {model.age(now):.0f} s: do not trade on it. {trouble}"
+        words = f" OLD DATA  No data has arrived for {model.age(now):.0f} s: do not trade on it. {trouble}"
         return Text(set_cell_size(words, width), style="bold white on red", no_wrap=True)
     name, verdict, style = VERDICTS[state["state"]]
     words = f" {name}  {verdict} {state['reason'] if state['state'] != 'live' else ''}"
@@ -185,7 +185,7 @@ def _connection(each: Mapping[str, Any]) -> str:
     state = "no sign of life" if each["quiet"] and each["state"].startswith("open") else each["state"]
     streams = f" {each['acknowledged']}/{each['streams']} streams since" if each["streams"] else ", last heard"
     line = f"{each['name']:<10} {state}{streams} {_clock(each['since'])}"
-    return f"{line}; last lost: {each['last_error']}" if each["last_error"] else line
+    return f"{line}; last disconnected: {each['last_error']}" if each["last_error"] else line
 
 
 def _weight(used: Mapping[str, Any]) -> str:
