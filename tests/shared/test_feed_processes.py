@@ -134,7 +134,9 @@ print("parent", *found)
 
 
 FORKS = """
-import os, sys, threading
+import os, sys, threading, warnings
+# From Python 3.12 on it warns of each fork of a process that has threads.
+warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 from dataclasses import replace
 from ats_sync import Config, DataManager
 from ats_sync.engine import quality as meter
