@@ -65,11 +65,9 @@ class KlineSequencer:
             notice = self.promote() if candle.final else None
             # REST showed this candle first; its first event means that the ones before it should be final by now.
             return notice or (self._has_gap if opened > closed.following and not known.streamed else None)
-        if opened < closed.following:
-            if closed:
-                self.out_of_order += 1
-            else:
-                ahead[opened] = candle  # An answer that begins before it joins it.
+        # (Before any candle has closed here none comes too late: an answer that begins earlier joins it.)
+        if closed and opened < closed.following:
+            self.out_of_order += 1
             return None
         ahead[opened] = candle
         if self.untraded:
@@ -81,7 +79,7 @@ class KlineSequencer:
         if 0 < closed.following < opened:
             self._fill_flat(opened, frame, before)
         notice = self.promote()
-        if notice is None and closed.following and opened != closed.following:
+        if notice is None and 0 < closed.following < opened:
             self.lost += 1
             return self._has_gap  # a candle before this one is missing or was never final
         return notice
