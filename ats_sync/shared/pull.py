@@ -46,9 +46,8 @@ end
 local base = KEYS[2] .. ':' .. feed[1] .. ':'
 local same = feed[1] == ARGV[1]
 out[3] = feed[1]
-local meta = redis.call('HMGET', base .. 'meta', 'feed', 'exchange')
-out[4] = meta[1]
-out[5] = not same and (meta[2] or '')
+out[4] = redis.call('HGET', base .. 'meta', 'feed')
+out[5] = not same and (redis.call('HGET', base .. 'meta', 'exchange') or '')
 local first = 4 + wishes
 local fields = {}
 for i = first, #ARGV, 2 do

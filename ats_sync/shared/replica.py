@@ -156,7 +156,8 @@ class Replica(MarketStore):
                 source = self.sources.all[0]
                 answer = self._shared.evaluate(PULL, source.keys, source.question((), wishes)[0])
                 try:
-                    self.sources.note(source, self._take(source, (), (), answer, self._clock.now() - now))
+                    pulled = Pulled.of(answer)
+                    self.sources.note(source, self._take(source, (), (), pulled, self._clock.now() - now))
                 except Resharded as other:
                     self._share_out(other.count)  # the wishes have been noted
         except UNREADABLE as error:
@@ -196,13 +197,14 @@ class Replica(MarketStore):
         now = self._clock.now()
         found: dict[Key, Seen] = {}
         for (source, batch), answer in zip(batches, self._shared.evaluate_all(PULL, calls), strict=True):
-            why = self._take(source, (), (), answer[:5], self._clock.now() - now)
+            pulled = Pulled.of(answer)
+            why = self._take(source, (), (), pulled._replace(heads=(), parts=()), self._clock.now() - now)
             self.sources.note(source, why)
-            if why or source.feed is None:  # another thread may lose it meanwhile
+            if why or source.feed is None or pulled.feed is None:  # another thread may lose it meanwhile
                 continue
-            _, links = source.decoded(answer[3])
+            _, links = source.decoded(pulled.feed)
             time = self._clock.reading()
-            for key, text in zip(batch, answer[5::2], strict=True):
+            for key, text in zip(batch, pulled.heads, strict=True):
                 if text is not None:
                     head = head_in(text)
                     found[key] = Seen(self._event_in(key, head), self._doubt(key, head, links, reads, time))
@@ -280,7 +282,7 @@ class Replica(MarketStore):
         took = self._clock.now() - now
         lost: set[Source] = set()
         for (source, batch), before, answer in zip(batches, had, answers, strict=True):
-            why = self._take(source, batch, before, answer, took)
+            why = self._take(source, batch, before, Pulled.of(answer), took)
             self.sources.note(source, why)
             if why:
                 lost.add(source)
@@ -293,10 +295,10 @@ class Replica(MarketStore):
         return [key for key in needed if key not in without]
 
     def _take(
-        self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], answer: list[Any], took: float
+        self, source: Source, keys: Sequence[Key], had: Sequence[Known | None], pulled: Pulled, took: float
     ) -> str:
         """Take over one answer, which came ``took`` seconds after it was requested; return "", or why there is none."""
-        server, life, text, exchange, heads, parts = Pulled.of(answer)
+        server, life, text, exchange, heads, parts = pulled
         if text is None:
             source.feed = None
             return source.unled()
