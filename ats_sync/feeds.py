@@ -368,7 +368,7 @@ FEEDS: dict[Kind, Feed] = {
 CLOCK, LISTINGS, TICKERS = Key(Kind.CLOCK), Key(Kind.LISTINGS), Key(Kind.TICKERS)
 SHARED = (Key(Kind.MARK), Key(Kind.SPOT), Key(Kind.LIQUIDATIONS), LISTINGS, CLOCK)
 """What is followed once for all symbols."""
-WITNESSES = (TICKERS, Key(Kind.QUOTES), Key(Kind.CONTRACTS))
+ACTIVITY = (TICKERS, Key(Kind.QUOTES), Key(Kind.CONTRACTS))
 """What is followed as well where there are streams: it shows which streams are dead, and changes of the listings at
 once."""
 

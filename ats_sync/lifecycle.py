@@ -13,7 +13,7 @@ from .config import Config
 from .engine.budget import Budget
 from .engine.engine import Engine
 from .errors import InvalidSymbol, NotRunning, StartTimeout
-from .feeds import SHARED, WITNESSES, Key
+from .feeds import ACTIVITY, SHARED, Key
 from .look import connection_statuses, contract_statuses, feed_statuses, feeds_summary
 from .publisher.publisher import Publisher
 from .reads import Reads
@@ -215,7 +215,7 @@ class Lifecycle:
             if snapshotter is not None:
                 snapshotter.expect(followed)
                 snapshotter.start(runtime)
-            runtime.follow([*SHARED, *(WITNESSES if streams else ()), *followed])
+            runtime.follow([*SHARED, *(ACTIVITY if streams else ()), *followed])
             return runtime, True
 
     def _rows_left(self) -> Kept | None:

@@ -24,16 +24,16 @@ from .support import until
 
 def test_two_schedules_break_no_promise() -> None:
     started("valkey").stop()  # skipped where there is none
-    told: list[str] = []
+    lines: list[str] = []
     seed = random.randrange(1_000_000)
-    report = run_shared_stress(SharedOptions(schedules=2, seed=seed, faults_for=6.0), told.append)
-    sys.stdout.write("\n".join([*told, *report.examples, ""]))
+    report = run_shared_stress(SharedOptions(schedules=2, seed=seed, faults_for=6.0), lines.append)
+    sys.stdout.write("\n".join([*lines, *report.examples, ""]))
     assert report.kept
     assert report.schedules == 2
     assert report.faults.total() >= 2
     assert report.epochs >= 2
     assert report.checks >= 10
-    assert all(f"seed {seed + number}: " in line for number, line in enumerate(told))
+    assert all(f"seed {seed + number}: " in line for number, line in enumerate(lines))
 
 
 def test_an_unknown_fault_is_refused_in_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -95,8 +95,8 @@ def test_what_readers_note_is_collected_and_one_that_does_not_end_is_found(tmp_p
     report.add(outcome)
     assert not report.kept
     assert report.broken == {"stale reads": 1, "divergences": 1}
-    told = json.loads(json.dumps(report.to_json()))
-    assert told["kept"] is False
-    assert told["broken"] == {"stale reads": 1, "divergences": 1}
-    assert told["raised"] == {"StaleDataError": 2}
+    shown = json.loads(json.dumps(report.to_json()))
+    assert shown["kept"] is False
+    assert shown["broken"] == {"stale reads": 1, "divergences": 1}
+    assert shown["raised"] == {"StaleDataError": 2}
     assert ("stale reads", "1") in report.rows()

@@ -37,8 +37,8 @@ DELISTED_FIRST, DELISTED_MOST = 10.0, 3000.0
 """The same after a delisting, which may have been a mistake."""
 SAME_INSTANT = 1000
 """What happened within so many ms of a question may have come before its answer."""
-WITNESS_FOR = 60.0
-"""How long (seconds) a refused request bears witness that its symbol is gone."""
+REFUSAL_COUNTS_FOR = 60.0
+"""How long (seconds) a refused request counts as a sign that its symbol is gone."""
 UNLISTED_FOR = 86_400_000
 """Nothing is known for so long (ms) before exchangeInfo was answered for the first time."""
 STRANGER_AGAIN_AFTER = 600.0
@@ -203,7 +203,7 @@ class Listings:
         info = self._store.listings.get()
         if event is not None and info is not None and info.value.phase(symbol) is Phase.GONE:
             return self._store.event_phase(symbol) is Phase.GONE
-        return at.steady - self._refused.get(symbol, -WITNESS_FOR) < WITNESS_FOR
+        return at.steady - self._refused.get(symbol, -REFUSAL_COUNTS_FOR) < REFUSAL_COUNTS_FOR
 
     def _lives(self, symbol: str, suspect: _Suspect) -> bool:
         """Return whether something has happened to it since it was first said to be gone."""

@@ -17,7 +17,7 @@ from ats_sync.engine.engine import Engine, Submit
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment
 from ats_sync.errors import AtsSyncError
-from ats_sync.feeds import FEEDS, LISTINGS, SHARED, WITNESSES, Cause, Key, Kind
+from ats_sync.feeds import ACTIVITY, FEEDS, LISTINGS, SHARED, Cause, Key, Kind
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
@@ -189,7 +189,7 @@ class Bench:
 
     def follow(self, *symbols: str, intervals: tuple[str, ...] = ("1m",), periods: tuple[str, ...] = ("1h",)) -> None:
         keys = self.store.follow(keys_of(symbols, intervals, periods))
-        shared = [*SHARED, *(WITNESSES if self.engine.streams else ())]
+        shared = [*SHARED, *(ACTIVITY if self.engine.streams else ())]
         self.engine.follow([*shared, *keys], self.at())
 
     def replace(self, young: TinySymbol) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.engine.demand import KEPT_PERIODS, LEAST_KEPT, REMEMBERED, SWEEP_EVERY, Demand
-from ats_sync.feeds import SHARED, WITNESSES, Key, Kind
+from ats_sync.feeds import ACTIVITY, SHARED, Key, Kind
 
 from .bench import Bench, deep
 
@@ -111,7 +111,7 @@ def test_the_engine_drops_it_with_its_stream_and_leaves_the_rest() -> None:
     bench.run(60)
     assert not [fetch for when, fetch in bench.asked if fetch.key.symbol == "AUSDT" and when > gone + 1]
     followed = {key for key in bench.engine.reconciler.states if not key.symbol}
-    assert followed == {*SHARED, *WITNESSES}
+    assert followed == {*SHARED, *ACTIVITY}
     assert bench.agrees("BUSDT")
 
 

@@ -44,10 +44,10 @@ HOURS = Key(Kind.KLINES, SYMBOL, "1h")
 BOOK = Key(Kind.BOOK, SYMBOL)
 
 
-class Court:
+class WatchedMarket:
     """A store with live series of one symbol, what its streams report, and the detector that looks at it."""
 
-    def __init__(self, *, heard: bool = True) -> None:
+    def __init__(self, *, reported: bool = True) -> None:
         self.store = MarketStore(Config(), lambda: 0.0)
         self.store.follow(keys_of([SYMBOL], ["1m", "1h"], []))
         self.link = Link(1, "market", MIDNIGHT / 1000)
@@ -57,11 +57,11 @@ class Court:
         self.clock.known = True
         self.proven = True
         self.reasons: dict[Key, str] = {}
-        self.witnesses = SilentStreamDetector(self.store, self.states)
+        self.detector = SilentStreamDetector(self.store, self.states)
         for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
             series.go_live(self.link)
-        if heard:
-            self.tell_all(100)
+        if reported:
+            self.report_all(100)
 
     def ms(self) -> int:
         return MIDNIGHT + round(self.second * 1000)
@@ -69,7 +69,7 @@ class Court:
     def at(self) -> Moment:
         return Moment(500.0 + self.second, self.ms(), self.proven)
 
-    def tell_all(self, trade: int) -> None:
+    def report_all(self, trade: int) -> None:
         self.trade(trade)
         self.kline("1m", trade)
         self.kline("1h", trade)
@@ -106,7 +106,7 @@ class Court:
             self.second = round(self.second + 0.1, 3)
             if current:
                 self.link.advance(self.ms() / 1000, self.ms() / 1000)
-            for key, reason in self.witnesses.look(self.at()):
+            for key, reason in self.detector.look(self.at()):
                 self.reasons[key] = reason
                 assert "silent" in reason
                 yield self.second, key
@@ -116,379 +116,381 @@ class Court:
 
 
 @pytest.fixture
-def court() -> Court:
-    court = Court()
-    assert court.suspects(3.0) == set()
-    return court
+def market() -> WatchedMarket:
+    market = WatchedMarket()
+    assert market.suspects(3.0) == set()
+    return market
 
 
 @pytest.mark.parametrize("silent", [TRADES, MINUTES, HOURS])
 def test_a_stream_that_lacks_what_the_others_have_reported_is_suspected_within_two_seconds(
-    court: Court, silent: Key
+    market: WatchedMarket, silent: Key
 ) -> None:
-    begun = court.second
+    begun = market.second
     if silent is not TRADES:
-        court.trade(101)
+        market.trade(101)
     if silent is not MINUTES:
-        court.kline("1m", 101)
+        market.kline("1m", 101)
     if silent is not HOURS:
-        court.kline("1h", 101)
-    found = dict.fromkeys(key for _, key in court.looks(GRACE + 2 * LOOK_EVERY))
+        market.kline("1h", 101)
+    found = dict.fromkeys(key for _, key in market.looks(GRACE + 2 * LOOK_EVERY))
     assert list(found) == [silent]
-    assert court.second - begun <= 2.6
+    assert market.second - begun <= 2.6
 
 
-def test_no_stream_is_suspected_where_all_have_reported(court: Court) -> None:
+def test_no_stream_is_suspected_where_all_have_reported(market: WatchedMarket) -> None:
     for trade in range(101, 130):
-        court.trade(trade)
-        court.kline("1m", trade)
-        court.kline("1h", trade)
-        assert court.suspects(0.7) == set()
-    assert court.suspects(10.0) == set()
+        market.trade(trade)
+        market.kline("1m", trade)
+        market.kline("1h", trade)
+        assert market.suspects(0.7) == set()
+    assert market.suspects(10.0) == set()
 
 
-def test_streams_need_not_report_at_the_same_instant(court: Court) -> None:
+def test_streams_need_not_report_at_the_same_instant(market: WatchedMarket) -> None:
     for trade in range(101, 120):
-        court.kline("1m", trade)
-        assert court.suspects(0.2) == set()
-        court.kline("1h", trade)
-        assert court.suspects(0.4) == set()
-        court.trade(trade)
-        assert court.suspects(0.4) == set()
+        market.kline("1m", trade)
+        assert market.suspects(0.2) == set()
+        market.kline("1h", trade)
+        assert market.suspects(0.4) == set()
+        market.trade(trade)
+        assert market.suspects(0.4) == set()
 
 
-def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_unreported(court: Court) -> None:
-    court.kline("1m", 100)
-    court.kline("1h", 100)
-    court.second += 0.2
-    court.trade(101)
-    assert court.suspects(30.0) == set()
+def test_a_trade_within_the_throttle_of_a_kline_event_may_rightly_stay_unreported(market: WatchedMarket) -> None:
+    market.kline("1m", 100)
+    market.kline("1h", 100)
+    market.second += 0.2
+    market.trade(101)
+    assert market.suspects(30.0) == set()
 
 
-def test_the_throttle_is_no_excuse_where_the_stream_of_trades_is_dead(court: Court) -> None:
-    court.tickers(100)
-    court.second += 0.5
-    court.kline("1m", 100)
-    court.kline("1h", 100)
-    court.second += 0.5
-    court.tickers(101)
-    found = [(round(when, 3), key) for when, key in court.looks(3.0)]
+def test_the_throttle_is_no_excuse_where_the_stream_of_trades_is_dead(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += 0.5
+    market.kline("1m", 100)
+    market.kline("1h", 100)
+    market.second += 0.5
+    market.tickers(101)
+    found = [(round(when, 3), key) for when, key in market.looks(3.0)]
     assert {key for _, key in found} == {TRADES, MINUTES, HOURS}
     assert {when for when, _ in found[:3]} == {found[0][0]}, "in the same look"
 
 
-def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(court: Court) -> None:
-    court.store.trades(SYMBOL).link = None  # so that the candles and the tickers are the only evidence
-    court.tickers(100)
+def test_a_symbol_that_was_in_no_array_of_tickers_was_not_traded_meanwhile(market: WatchedMarket) -> None:
+    market.store.trades(SYMBOL).link = None  # so that the candles and the tickers are the only evidence
+    market.tickers(100)
     for second in range(6):
-        court.second += 1.0
-        court.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=court.ms())], court.link)
-        assert court.suspects(0.1) == set()
+        market.second += 1.0
+        market.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=market.ms())], market.link)
+        assert market.suspects(0.1) == set()
         if second == 3:
-            court.kline("1m", 100)
-            court.kline("1h", 100)
-    court.second += 1.0
-    court.tickers(101)
-    assert court.suspects(3.0) == {MINUTES, HOURS}
+            market.kline("1m", 100)
+            market.kline("1h", 100)
+    market.second += 1.0
+    market.tickers(101)
+    assert market.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_a_trade_seen_late_shows_the_earliest_time_of_those_after_it(court: Court) -> None:
-    court.tickers(100)
-    court.second += 1.0
-    court.kline("1m", 100)
-    court.kline("1h", 100)
-    court.second += 1.0
-    court.tickers(102)
-    court.trade(101)
-    court.second -= 0.5
-    court.trade(102)
-    court.second += 0.5
-    assert court.suspects(3.0) == {MINUTES, HOURS}
+def test_a_trade_seen_late_shows_the_earliest_time_of_those_after_it(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += 1.0
+    market.kline("1m", 100)
+    market.kline("1h", 100)
+    market.second += 1.0
+    market.tickers(102)
+    market.trade(101)
+    market.second -= 0.5
+    market.trade(102)
+    market.second += 0.5
+    assert market.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_no_stream_is_suspected_in_a_quiet_market(court: Court) -> None:
-    court.tickers(100)
+def test_no_stream_is_suspected_in_a_quiet_market(market: WatchedMarket) -> None:
+    market.tickers(100)
     for _ in range(60):
-        court.tickers(100)
-        assert court.suspects(1.0) == set()
+        market.tickers(100)
+        assert market.suspects(1.0) == set()
 
 
-def test_the_tickers_show_that_all_streams_are_silent(court: Court) -> None:
-    court.tickers(100)
-    assert court.suspects(2.0) == set()
-    court.tickers(103)
-    assert court.suspects(5.0) == {TRADES, MINUTES, HOURS}
+def test_the_tickers_show_that_all_streams_are_silent(market: WatchedMarket) -> None:
+    market.tickers(100)
+    assert market.suspects(2.0) == set()
+    market.tickers(103)
+    assert market.suspects(5.0) == {TRADES, MINUTES, HOURS}
 
 
-def test_the_first_tickers_do_not_show_when_a_trade_happened(court: Court) -> None:
-    court.tickers(103)
-    assert court.suspects(10.0) == set()
+def test_the_first_tickers_do_not_show_when_a_trade_happened(market: WatchedMarket) -> None:
+    market.tickers(103)
+    assert market.suspects(10.0) == set()
 
 
-def test_a_connection_that_lags_is_not_suspected_stream_by_stream(court: Court) -> None:
-    court.kline("1m", 101)
-    court.kline("1h", 101)
-    court.second += LINK_CURRENT
-    assert court.suspects(20.0, current=False) == set()
-    assert TRADES in court.suspects(1.0)
+def test_a_connection_that_lags_is_not_suspected_stream_by_stream(market: WatchedMarket) -> None:
+    market.kline("1m", 101)
+    market.kline("1h", 101)
+    market.second += LINK_CURRENT
+    assert market.suspects(20.0, current=False) == set()
+    assert TRADES in market.suspects(1.0)
 
 
 @pytest.mark.parametrize("down", [True, False])
-def test_what_is_not_live_is_not_suspected(court: Court, down: bool) -> None:
-    court.kline("1m", 101)
-    court.kline("1h", 101)
+def test_what_is_not_live_is_not_suspected(market: WatchedMarket, down: bool) -> None:
+    market.kline("1m", 101)
+    market.kline("1h", 101)
     if down:
-        court.link.up = False
+        market.link.up = False
     else:
-        court.store.trades(SYMBOL).suspect("already")
-    assert TRADES not in court.suspects(10.0)
+        market.store.trades(SYMBOL).suspect("already")
+    assert TRADES not in market.suspects(10.0)
 
 
-def test_trades_that_stay_silent_though_their_ids_have_begun_again_are_suspected(court: Court) -> None:
+def test_trades_that_stay_silent_though_their_ids_have_begun_again_are_suspected(market: WatchedMarket) -> None:
     """Every id that the other streams report is lower than the one they have."""
-    court.second += 5.0
-    begun = court.second
-    court.kline("1m", 3)
-    court.kline("1h", 3)
-    found = list(court.looks(3.0))
+    market.second += 5.0
+    begun = market.second
+    market.kline("1m", 3)
+    market.kline("1h", 3)
+    found = list(market.looks(3.0))
     assert {key for _, key in found} == {TRADES}
     assert found[0][0] - begun <= 2.2
 
 
-def test_candles_that_stay_silent_too_are_suspected_as_well(court: Court) -> None:
-    court.second += 5.0
-    court.kline("1m", 3)
-    assert court.suspects(3.0) == {TRADES, Key(Kind.KLINES, SYMBOL, "1h")}
+def test_candles_that_stay_silent_too_are_suspected_as_well(market: WatchedMarket) -> None:
+    market.second += 5.0
+    market.kline("1m", 3)
+    assert market.suspects(3.0) == {TRADES, Key(Kind.KLINES, SYMBOL, "1h")}
 
 
-def test_candles_among_themselves_show_that_one_stays_silent(court: Court) -> None:
-    court.store.unfollow([TRADES])
-    court.second += 5.0
-    court.kline("1m", 3)
-    assert court.suspects(3.0) == {Key(Kind.KLINES, SYMBOL, "1h")}
+def test_candles_among_themselves_show_that_one_stays_silent(market: WatchedMarket) -> None:
+    market.store.unfollow([TRADES])
+    market.second += 5.0
+    market.kline("1m", 3)
+    assert market.suspects(3.0) == {Key(Kind.KLINES, SYMBOL, "1h")}
 
 
-def test_tickers_also_show_that_ids_have_begun_again(court: Court) -> None:
+def test_tickers_also_show_that_ids_have_begun_again(market: WatchedMarket) -> None:
     """It is not known whether it has traded since: every stream may have lost the first trade of the new count."""
-    court.second += 3.0
-    court.tickers(100)
-    court.second += 3.0
-    assert court.suspects(0.5) == set()
-    begun = court.second
-    court.tickers(3)
-    assert {key for when, key in court.looks(3.0) if when - begun < GRACE + 2 * LOOK_EVERY} == {TRADES, MINUTES, HOURS}
-    assert set(court.reasons.values()) == {BEGUN_AGAIN}
-    assert court.witnesses.counting_again == [SYMBOL]
-    assert court.suspects(5.0) == set(), "once is enough"
-    court.tickers(4)
-    assert TRADES in court.suspects(3.0)
-    assert court.reasons[TRADES] == SILENT
+    market.second += 3.0
+    market.tickers(100)
+    market.second += 3.0
+    assert market.suspects(0.5) == set()
+    begun = market.second
+    market.tickers(3)
+    assert {key for when, key in market.looks(3.0) if when - begun < GRACE + 2 * LOOK_EVERY} == {TRADES, MINUTES, HOURS}
+    assert set(market.reasons.values()) == {BEGUN_AGAIN}
+    assert market.detector.counting_again == [SYMBOL]
+    assert market.suspects(5.0) == set(), "once is enough"
+    market.tickers(4)
+    assert TRADES in market.suspects(3.0)
+    assert market.reasons[TRADES] == SILENT
 
 
-def other_tickers(court: Court) -> None:
-    court.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=court.ms())], court.link)
+def other_tickers(market: WatchedMarket) -> None:
+    market.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=market.ms())], market.link)
 
 
-def test_a_lower_ticker_of_a_moment_later_counts_once_the_next_array_leaves_the_symbol_out(court: Court) -> None:
+def test_a_lower_ticker_of_a_moment_later_counts_once_an_array_leaves_the_symbol_out(
+    market: WatchedMarket,
+) -> None:
     """Each array contains what has changed since the one before: then it was not a lagging replica."""
-    court.tickers(100)
-    court.second += REORDERED_WITHIN / 1000
-    court.tickers(3)
-    begun = court.second
-    assert court.suspects(0.9) == set()
-    assert court.witnesses.counting_again == []
-    court.second = begun + REORDERED_WITHIN / 1000
-    other_tickers(court)
-    assert {key for when, key in court.looks(3.0) if when - begun < 1.5 + GRACE} == {TRADES, MINUTES, HOURS}
-    assert court.witnesses.counting_again == [SYMBOL]
+    market.tickers(100)
+    market.second += REORDERED_WITHIN / 1000
+    market.tickers(3)
+    begun = market.second
+    assert market.suspects(0.9) == set()
+    assert market.detector.counting_again == []
+    market.second = begun + REORDERED_WITHIN / 1000
+    other_tickers(market)
+    assert {key for when, key in market.looks(3.0) if when - begun < 1.5 + GRACE} == {TRADES, MINUTES, HOURS}
+    assert market.detector.counting_again == [SYMBOL]
 
 
-def test_a_ticker_of_a_replica_that_lags_slightly_is_corrected_by_the_next_array(court: Court) -> None:
-    court.tickers(100)
-    court.second += REORDERED_WITHIN / 1000
-    court.tickers(99)
-    assert court.suspects(0.9) == set()
-    court.second += 0.1
-    court.tickers(100)
+def test_a_ticker_of_a_replica_that_lags_slightly_is_corrected_by_the_next_array(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += REORDERED_WITHIN / 1000
+    market.tickers(99)
+    assert market.suspects(0.9) == set()
+    market.second += 0.1
+    market.tickers(100)
     for _ in range(3):
-        court.second += 1.0
-        other_tickers(court)
-        assert court.suspects(0.5) == set()
-    assert court.witnesses.counting_again == []
+        market.second += 1.0
+        other_tickers(market)
+        assert market.suspects(0.5) == set()
+    assert market.detector.counting_again == []
 
 
 @pytest.mark.parametrize("none", [0, -1])
-def test_a_ticker_of_a_market_that_has_rested_for_a_day_names_no_trade(court: Court, none: int) -> None:
-    court.tickers(100)
+def test_a_ticker_of_a_market_that_has_rested_for_a_day_names_no_trade(market: WatchedMarket, none: int) -> None:
+    market.tickers(100)
     for _ in range(3):
-        court.second += 3.0
-        court.tickers(none)
-        assert court.suspects(2.0) == set()
-    assert court.witnesses.counting_again == []
-    court.tickers(101)
-    assert TRADES in court.suspects(3.0)
+        market.second += 3.0
+        market.tickers(none)
+        assert market.suspects(2.0) == set()
+    assert market.detector.counting_again == []
+    market.tickers(101)
+    assert TRADES in market.suspects(3.0)
 
 
 def test_it_is_noted_once_that_ids_have_begun_again_where_the_tickers_show_it_long_before_the_trades(
-    court: Court,
+    market: WatchedMarket,
 ) -> None:
-    court.tickers(100)
-    court.second += 3.0
-    court.tickers(3)
-    court.suspects(3.0)
-    assert court.witnesses.counting_again == [SYMBOL]
-    court.second += 20.0
-    court.trade(4)
-    court.suspects(1.0)
-    assert court.witnesses.counting_again == [SYMBOL]
-    court.second += 5.0
-    court.trade(2)
-    court.suspects(1.0)
-    assert court.witnesses.counting_again == [SYMBOL, SYMBOL], "and once more"
+    market.tickers(100)
+    market.second += 3.0
+    market.tickers(3)
+    market.suspects(3.0)
+    assert market.detector.counting_again == [SYMBOL]
+    market.second += 20.0
+    market.trade(4)
+    market.suspects(1.0)
+    assert market.detector.counting_again == [SYMBOL]
+    market.second += 5.0
+    market.trade(2)
+    market.suspects(1.0)
+    assert market.detector.counting_again == [SYMBOL, SYMBOL], "and once more"
 
 
-def test_a_stream_that_has_shown_the_new_count_is_not_suspected_when_tickers_show_it(court: Court) -> None:
-    court.tickers(100)
-    court.second += 3.0
-    court.tickers(3)
-    court.trade(3)
-    assert court.suspects(3.0) == {MINUTES, HOURS}
+def test_a_stream_that_has_shown_the_new_count_is_not_suspected_when_tickers_show_it(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += 3.0
+    market.tickers(3)
+    market.trade(3)
+    assert market.suspects(3.0) == {MINUTES, HOURS}
 
 
-def test_streams_that_lag_are_not_suspected_when_tickers_show_a_new_count(court: Court) -> None:
-    court.tickers(100)
-    court.second += LINK_CURRENT + 1.0
-    court.tickers(3)
-    assert court.suspects(1.0 + GRACE, current=False) == set()
+def test_streams_that_lag_are_not_suspected_when_tickers_show_a_new_count(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += LINK_CURRENT + 1.0
+    market.tickers(3)
+    assert market.suspects(1.0 + GRACE, current=False) == set()
 
 
-def test_earlier_tickers_are_not_evidence_once_later_ones_show_that_ids_have_begun_again(court: Court) -> None:
-    court.tickers(100)
-    court.suspects(1.0)
-    court.second += 5.0
-    court.tickers(105)
-    assert court.suspects(1.2) == set()
-    court.tickers(3)
-    court.tell_all(3)
-    assert court.suspects(5.0) == set()
+def test_earlier_tickers_are_not_evidence_once_later_ones_show_that_ids_have_begun_again(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.suspects(1.0)
+    market.second += 5.0
+    market.tickers(105)
+    assert market.suspects(1.2) == set()
+    market.tickers(3)
+    market.report_all(3)
+    assert market.suspects(5.0) == set()
 
 
-def test_it_is_noted_once_that_ids_have_begun_again(court: Court) -> None:
-    assert court.suspects(1.0) == set()
-    court.second += 5.0
-    court.trade(3)
-    court.suspects(0.6)
-    assert court.witnesses.counting_again == [SYMBOL]
-    court.witnesses.counting_again.clear()
-    court.trade(4)
-    court.suspects(0.6)
-    assert court.witnesses.counting_again == []
+def test_it_is_noted_once_that_ids_have_begun_again(market: WatchedMarket) -> None:
+    assert market.suspects(1.0) == set()
+    market.second += 5.0
+    market.trade(3)
+    market.suspects(0.6)
+    assert market.detector.counting_again == [SYMBOL]
+    market.detector.counting_again.clear()
+    market.trade(4)
+    market.suspects(0.6)
+    assert market.detector.counting_again == []
 
 
 @pytest.mark.parametrize("after", [0.0, 0.9])
-def test_a_lower_id_of_about_the_same_time_does_not_begin_a_new_count(court: Court, after: float) -> None:
-    court.trade(200)
-    court.second += after
-    court.kline("1m", 100)
-    court.kline("1h", 200)
-    assert TRADES not in court.suspects(5.0)
+def test_a_lower_id_of_about_the_same_time_does_not_begin_a_new_count(market: WatchedMarket, after: float) -> None:
+    market.trade(200)
+    market.second += after
+    market.kline("1m", 100)
+    market.kline("1h", 200)
+    assert TRADES not in market.suspects(5.0)
 
 
-def test_a_book_behind_the_quotes_is_suspected(court: Court) -> None:
-    begun = court.second
-    court.quotes(105)
-    found = list(court.looks(2.0))
+def test_a_book_behind_the_quotes_is_suspected(market: WatchedMarket) -> None:
+    begun = market.second
+    market.quotes(105)
+    found = list(market.looks(2.0))
     assert {key for _, key in found} == {BOOK}
     assert found[0][0] - begun <= 1.5
 
 
 @pytest.mark.parametrize("empty", ["b", "a", "ba"])
-def test_an_empty_book_behind_the_quotes_is_suspected(court: Court, empty: str) -> None:
+def test_an_empty_book_behind_the_quotes_is_suspected(market: WatchedMarket, empty: str) -> None:
     """Like that of a contract that has just begun to trade, and whose stream died before."""
-    data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | {side: [] for side in empty}
-    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
-    court.quotes(105)
-    assert court.suspects(3.0) == {BOOK}
+    data = samples.book_data(101, event=market.ms(), symbol=SYMBOL) | {side: [] for side in empty}
+    market.store.ingest([frame("ausdt@depth20@100ms", data)], market.link)
+    market.quotes(105)
+    assert market.suspects(3.0) == {BOOK}
 
 
-def test_an_empty_book_without_quotes_is_not_suspected(court: Court) -> None:
+def test_an_empty_book_without_quotes_is_not_suspected(market: WatchedMarket) -> None:
     nothing = {"b": [], "a": []}
-    data = samples.book_data(101, event=court.ms(), symbol=SYMBOL) | nothing
-    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
-    quotes = samples.quotes_data(SYMBOL, 105, event=court.ms()) | dict.fromkeys("bBaA", "0.00")
-    court.store.ingest([frame("!bookTicker", quotes)], court.link)
-    assert court.suspects(10.0) == set()
+    data = samples.book_data(101, event=market.ms(), symbol=SYMBOL) | nothing
+    market.store.ingest([frame("ausdt@depth20@100ms", data)], market.link)
+    quotes = samples.quotes_data(SYMBOL, 105, event=market.ms()) | dict.fromkeys("bBaA", "0.00")
+    market.store.ingest([frame("!bookTicker", quotes)], market.link)
+    assert market.suspects(10.0) == set()
 
 
-def test_a_book_whose_newest_frame_has_a_time_in_the_future_is_suspected_all_the_same(court: Court) -> None:
-    data = samples.book_data(101, event=court.ms() + HOUR, symbol=SYMBOL)
-    court.store.ingest([frame("ausdt@depth20@100ms", data)], court.link)
-    court.quotes(105)
-    assert court.suspects(3.0) == {BOOK}
+def test_a_book_whose_newest_frame_has_a_time_in_the_future_is_suspected_all_the_same(market: WatchedMarket) -> None:
+    data = samples.book_data(101, event=market.ms() + HOUR, symbol=SYMBOL)
+    market.store.ingest([frame("ausdt@depth20@100ms", data)], market.link)
+    market.quotes(105)
+    assert market.suspects(3.0) == {BOOK}
 
 
-def test_tickers_with_a_time_in_the_future_excuse_no_stream(court: Court) -> None:
-    court.store.ingest([samples.tickers_frame({SYMBOL: 100}, event=court.ms() + HOUR)], court.link)
-    assert court.suspects(1.0) == set()
-    court.tickers(100)
-    court.second += 5.0
-    court.tickers(101)
-    assert TRADES in court.suspects(3.0)
+def test_tickers_with_a_time_in_the_future_excuse_no_stream(market: WatchedMarket) -> None:
+    market.store.ingest([samples.tickers_frame({SYMBOL: 100}, event=market.ms() + HOUR)], market.link)
+    assert market.suspects(1.0) == set()
+    market.tickers(100)
+    market.second += 5.0
+    market.tickers(101)
+    assert TRADES in market.suspects(3.0)
 
 
-def test_a_book_of_which_only_deeper_levels_changed_is_not_suspected(court: Court) -> None:
-    court.quotes(105, quantity=100)
-    assert court.suspects(10.0) == set()
+def test_a_book_of_which_only_deeper_levels_changed_is_not_suspected(market: WatchedMarket) -> None:
+    market.quotes(105, quantity=100)
+    assert market.suspects(10.0) == set()
 
 
-def test_a_book_that_reaches_the_quotes_in_time_is_not_suspected(court: Court) -> None:
+def test_a_book_that_reaches_the_quotes_in_time_is_not_suspected(market: WatchedMarket) -> None:
     for update_id in range(105, 140):
-        court.quotes(update_id)
-        assert court.suspects(0.3) == set()
-        court.book(update_id)
-        assert court.suspects(0.3) == set()
+        market.quotes(update_id)
+        assert market.suspects(0.3) == set()
+        market.book(update_id)
+        assert market.suspects(0.3) == set()
 
 
-def test_symbols_that_are_gone_are_forgotten(court: Court) -> None:
-    court.store.unfollow(court.store.followed_keys())
-    assert court.suspects(2.0) == set()
-    assert not court.witnesses._symbols
+def test_symbols_that_are_gone_are_forgotten(market: WatchedMarket) -> None:
+    market.store.unfollow(market.store.followed_keys())
+    assert market.suspects(2.0) == set()
+    assert not market.detector._symbols
 
 
-def test_evidence_does_not_grow(court: Court) -> None:
+def test_evidence_does_not_grow(market: WatchedMarket) -> None:
     for trade in range(101, 400):
-        court.kline("1m", trade)
-        court.kline("1h", trade)
-        court.trade(trade)
-        court.suspects(0.1)
-    assert all(len(known._ripening) <= 16 for known in court.witnesses._symbols.values())
+        market.kline("1m", trade)
+        market.kline("1h", trade)
+        market.trade(trade)
+        market.suspects(0.1)
+    assert all(len(known._ripening) <= 16 for known in market.detector._symbols.values())
 
 
-def test_a_busy_symbol_is_assessed_as_soon_as_a_slow_one(court: Court) -> None:
-    begun = court.second
+def test_a_busy_symbol_is_assessed_as_soon_as_a_slow_one(market: WatchedMarket) -> None:
+    begun = market.second
     for trade in range(101, 150):
-        court.kline("1m", trade)
-        court.kline("1h", trade + 1)
-        for when, key in court.looks(0.1):
+        market.kline("1m", trade)
+        market.kline("1h", trade + 1)
+        for when, key in market.looks(0.1):
             assert key == TRADES
             assert when - begun <= GRACE + 2 * LOOK_EVERY
             return
     pytest.fail("the silent trades were never suspected")
 
 
-def test_after_a_pause_streams_count_as_watched_only_once_the_backlog_could_show_a_fault(court: Court) -> None:
-    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
-    before = court.store.watched_until
-    court.second += 20.0
-    court.suspects(REGAIN - 0.2)
-    assert court.store.watched_until == before
-    court.suspects(1.0)
-    assert court.store.watched_until == pytest.approx(court.ms() / 1000, abs=LOOK_EVERY + 0.1)
+def test_after_a_pause_streams_count_as_watched_only_once_the_backlog_could_show_a_fault(market: WatchedMarket) -> None:
+    assert market.store.watched_until == pytest.approx(market.ms() / 1000, abs=LOOK_EVERY + 0.1)
+    before = market.store.watched_until
+    market.second += 20.0
+    market.suspects(REGAIN - 0.2)
+    assert market.store.watched_until == before
+    market.suspects(1.0)
+    assert market.store.watched_until == pytest.approx(market.ms() / 1000, abs=LOOK_EVERY + 0.1)
 
 
 def test_it_is_not_a_pause_when_the_exchanges_time_becomes_known() -> None:
     """Before its first answer there is only this machine's time, which may be minutes away."""
-    fresh = Court(heard=False)
+    fresh = WatchedMarket(reported=False)
     fresh.clock.known = False
     fresh.suspects(LOOK_EVERY + 0.1)
     assert fresh.store.watched_until == math.inf
@@ -500,286 +502,286 @@ def test_it_is_not_a_pause_when_the_exchanges_time_becomes_known() -> None:
 
 def test_streams_that_delivered_before_the_time_was_known_are_watched_once_their_evidence_counts() -> None:
     """What one of them lost meanwhile is only found a moment later."""
-    court = Court()
-    court.clock.known = False
-    court.proven = False
-    court.suspects(5.0)
-    court.clock.known = court.proven = True
-    court.trade(101)
-    court.kline("1m", 101)
-    known = court.second
-    found = list(court.looks(REGAIN - 0.1))
+    market = WatchedMarket()
+    market.clock.known = False
+    market.proven = False
+    market.suspects(5.0)
+    market.clock.known = market.proven = True
+    market.trade(101)
+    market.kline("1m", 101)
+    known = market.second
+    found = list(market.looks(REGAIN - 0.1))
     assert {key for _, key in found} == {HOURS}
-    assert court.store.watched_until == 0.0
-    court.suspects(2 * LOOK_EVERY)
-    assert court.store.watched_until >= MIDNIGHT / 1000 + known + REGAIN
+    assert market.store.watched_until == 0.0
+    market.suspects(2 * LOOK_EVERY)
+    assert market.store.watched_until >= MIDNIGHT / 1000 + known + REGAIN
 
 
 def test_streams_that_delivered_only_since_the_time_was_known_are_watched_at_once() -> None:
-    court = Court(heard=False)
-    court.clock.known = False
-    court.suspects(LOOK_EVERY + 0.1)
-    court.clock.known = True
-    court.tell_all(100)
-    court.suspects(LOOK_EVERY + 0.1)
-    assert court.ms() / 1000 - court.store.watched_until < PAUSE
+    market = WatchedMarket(reported=False)
+    market.clock.known = False
+    market.suspects(LOOK_EVERY + 0.1)
+    market.clock.known = True
+    market.report_all(100)
+    market.suspects(LOOK_EVERY + 0.1)
+    assert market.ms() / 1000 - market.store.watched_until < PAUSE
 
 
-def test_regular_looks_keep_the_streams_watched(court: Court) -> None:
+def test_regular_looks_keep_the_streams_watched(market: WatchedMarket) -> None:
     for _ in range(30):
-        court.suspects(1.0)
-        assert court.ms() / 1000 - court.store.watched_until < PAUSE
+        market.suspects(1.0)
+        assert market.ms() / 1000 - market.store.watched_until < PAUSE
 
 
-def test_an_answer_of_rest_does_not_excuse_a_stream_that_should_have_reported(court: Court) -> None:
+def test_an_answer_of_rest_does_not_excuse_a_stream_that_should_have_reported(market: WatchedMarket) -> None:
     """A trade after the subscription and long after its last event: the stream is dead, whatever REST has shown."""
-    court.tickers(100)
-    court.second += 5.0
-    court.tickers(100)
-    court.second += 1.0
-    court.tickers(103)
-    court.store.klines(SYMBOL, "1h")._requested = court.ms() + 1
-    assert HOURS in court.suspects(3.0)
+    market.tickers(100)
+    market.second += 5.0
+    market.tickers(100)
+    market.second += 1.0
+    market.tickers(103)
+    market.store.klines(SYMBOL, "1h")._requested = market.ms() + 1
+    assert HOURS in market.suspects(3.0)
 
 
-def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspected(court: Court) -> None:
-    court.store.trades(SYMBOL).link = None
-    court.tickers(100)
-    court.second += 6.0
+def test_what_may_have_come_before_a_new_subscription_is_confirmed_and_not_suspected(market: WatchedMarket) -> None:
+    market.store.trades(SYMBOL).link = None
+    market.tickers(100)
+    market.second += 6.0
     for key in (MINUTES, HOURS):
-        court.states[key].subscribed = court.ms()
-    court.second += 1.0
-    court.tickers(103)
+        market.states[key].subscribed = market.ms()
+    market.second += 1.0
+    market.tickers(103)
     unsure: set[Key] = set()
     for _ in range(30):
-        assert court.suspects(0.1) == set()
-        unsure.update(court.witnesses.unsure)
+        assert market.suspects(0.1) == set()
+        unsure.update(market.detector.unsure)
     assert unsure == {MINUTES, HOURS}
-    for series in court.store.of(KlineSeries):
-        series._requested = court.ms()
-    court.suspects(1.0)
-    assert court.witnesses.unsure == []
+    for series in market.store.of(KlineSeries):
+        series._requested = market.ms()
+    market.suspects(1.0)
+    assert market.detector.unsure == []
 
 
 @pytest.mark.parametrize("answered", [-1, 0])
 def test_what_came_just_after_a_new_subscription_is_confirmed_unless_rest_has_shown_it(
-    court: Court, answered: int
+    market: WatchedMarket, answered: int
 ) -> None:
     """The trades have it from REST, and a live kline stream may rightly not report it."""
-    court.second += 6.0
+    market.second += 6.0
     for key in (MINUTES, HOURS):
-        court.states[key].subscribed = court.ms()
-    court.second += KLINE_THROTTLE / 1000.0
-    court.tickers(103)
-    court.trade(103)
-    for series in court.store.of(KlineSeries):
-        series._requested = court.ms() + answered
+        market.states[key].subscribed = market.ms()
+    market.second += KLINE_THROTTLE / 1000.0
+    market.tickers(103)
+    market.trade(103)
+    for series in market.store.of(KlineSeries):
+        series._requested = market.ms() + answered
     unsure: set[Key] = set()
     for _ in range(30):
-        assert court.suspects(0.1) == set()
-        unsure.update(court.witnesses.unsure)
+        assert market.suspects(0.1) == set()
+        unsure.update(market.detector.unsure)
     assert unsure == ({MINUTES, HOURS} if answered < 0 else set())
 
 
-def test_trades_that_lack_one_from_before_their_subscription_make_no_stream_suspect(court: Court) -> None:
+def test_trades_that_lack_one_from_before_their_subscription_make_no_stream_suspect(market: WatchedMarket) -> None:
     """It is requested, and an answer that lacks it may be from a lagging replica, for as long as replicas lag."""
-    court.tickers(100)
-    court.second += 6.0
+    market.tickers(100)
+    market.second += 6.0
     for key in (TRADES, MINUTES, HOURS):
-        court.states[key].subscribed = court.ms()
-    court.tickers(103)
+        market.states[key].subscribed = market.ms()
+    market.tickers(103)
     lacking: set[Key] = set()
     for _ in range(30):
-        assert court.suspects(0.1) == set()
-        lacking.update(court.witnesses.lacking)
+        assert market.suspects(0.1) == set()
+        lacking.update(market.detector.lacking)
     assert lacking == {TRADES}
-    ring = court.store.trades(SYMBOL)
+    ring = market.store.trades(SYMBOL)
     assert ring is not None
-    ring.replace([], Origin(court.ms(), 1_000))
-    assert court.witnesses.lacks(TRADES, court.at())
-    ring.replace([], Origin(court.ms() + LAGS_AT_MOST, 1_000))
-    assert not court.witnesses.lacks(TRADES, court.at()), "what no answer shows was a mistake"
-    court.suspects(1.0)
-    assert court.witnesses.lacking == []
+    ring.replace([], Origin(market.ms(), 1_000))
+    assert market.detector.lacks(TRADES, market.at())
+    ring.replace([], Origin(market.ms() + LAGS_AT_MOST, 1_000))
+    assert not market.detector.lacks(TRADES, market.at()), "what no answer shows was a mistake"
+    market.suspects(1.0)
+    assert market.detector.lacking == []
 
 
-def test_an_answer_that_is_the_first_to_show_a_trade_makes_no_stream_suspect(court: Court) -> None:
+def test_an_answer_that_is_the_first_to_show_a_trade_makes_no_stream_suspect(market: WatchedMarket) -> None:
     """It happened while there was no subscription, so no array of tickers had it."""
-    court.tickers(100)
-    court.second += 6.0
-    tickers = court.states[Key(Kind.TICKERS)] = State(Key(Kind.TICKERS), FEEDS[Kind.TICKERS])
-    for state in court.states.values():
-        state.subscribed = court.ms()
+    market.tickers(100)
+    market.second += 6.0
+    tickers = market.states[Key(Kind.TICKERS)] = State(Key(Kind.TICKERS), FEEDS[Kind.TICKERS])
+    for state in market.states.values():
+        state.subscribed = market.ms()
     for number in range(11):
-        court.second += 0.5
-        court.store.ingest([samples.tickers_frame({"OTHERUSDT": number}, event=court.ms())], court.link)
-        assert court.suspects(0.5) == set()
-    court.store.tickers.replace({SYMBOL: {"lastId": 103}}, Origin(court.ms()))
-    assert court.suspects(3.0) == set()
+        market.second += 0.5
+        market.store.ingest([samples.tickers_frame({"OTHERUSDT": number}, event=market.ms())], market.link)
+        assert market.suspects(0.5) == set()
+    market.store.tickers.replace({SYMBOL: {"lastId": 103}}, Origin(market.ms()))
+    assert market.suspects(3.0) == set()
     tickers.subscribed = 0
-    court.store.tickers.replace({SYMBOL: {"lastId": 104}}, Origin(court.ms() + LAGS_AT_MOST))
-    assert TRADES in court.suspects(3.0)
+    market.store.tickers.replace({SYMBOL: {"lastId": 104}}, Origin(market.ms() + LAGS_AT_MOST))
+    assert TRADES in market.suspects(3.0)
 
 
 @pytest.mark.parametrize("answered", [0, LAGS_AT_MOST])
 def test_candles_that_were_requested_within_the_lag_of_a_replica_are_requested_again(
-    court: Court, answered: int
+    market: WatchedMarket, answered: int
 ) -> None:
-    court.second += 6.0
+    market.second += 6.0
     for key in (MINUTES, HOURS):
-        court.states[key].subscribed = court.ms()
-    traded = court.ms() + KLINE_THROTTLE
-    court.second += KLINE_THROTTLE / 1000.0
-    court.trade(103)
-    for series in court.store.of(KlineSeries):
+        market.states[key].subscribed = market.ms()
+    traded = market.ms() + KLINE_THROTTLE
+    market.second += KLINE_THROTTLE / 1000.0
+    market.trade(103)
+    for series in market.store.of(KlineSeries):
         series._requested = traded + answered
     unsure: dict[Key, int] = {}
     for _ in range(130):
-        assert court.suspects(0.1) == set()
-        unsure.update({key: court.ms() for key in court.witnesses.unsure if key not in unsure})
+        assert market.suspects(0.1) == set()
+        unsure.update({key: market.ms() for key in market.detector.unsure if key not in unsure})
     assert unsure.keys() == (set() if answered else {MINUTES, HOURS})
     assert all(at >= traded + LAGS_AT_MOST for at in unsure.values())
 
 
-def test_no_stream_is_suspected_because_an_engine_counts_from_low_numbers_again(court: Court) -> None:
-    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
-    depth = court.store.depth(SYMBOL)
+def test_no_stream_is_suspected_because_an_engine_counts_from_low_numbers_again(market: WatchedMarket) -> None:
+    market.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = market.store.depth(SYMBOL)
     public = Link(2, "public", MIDNIGHT / 1000)
 
     def tell(number: int) -> None:
-        court.trade(number)
-        court.kline("1m", number)
-        court.kline("1h", number)
-        court.tickers(number)
-        court.book(number * 10)
+        market.trade(number)
+        market.kline("1m", number)
+        market.kline("1h", number)
+        market.tickers(number)
+        market.book(number * 10)
         last, previous = number * 10, (number - 1) * 10
-        data = diff_data(previous + 1, last, previous, [], [], court.ms()) | {"s": SYMBOL}
-        court.store.ingest([frame("ausdt@depth@100ms", data)], public)
+        data = diff_data(previous + 1, last, previous, [], [], market.ms()) | {"s": SYMBOL}
+        market.store.ingest([frame("ausdt@depth@100ms", data)], public)
 
-    court.tickers(1_000_000)
+    market.tickers(1_000_000)
     tell(1_000_001)
-    court.quotes(10_000_011, quantity=7)
+    market.quotes(10_000_011, quantity=7)
     depth.replace(
-        book_snapshot(compact(samples.rest_book(10_000_010, event=court.ms()))), Origin(court.ms(), 1000, link=public)
+        book_snapshot(compact(samples.rest_book(10_000_010, event=market.ms()))), Origin(market.ms(), 1000, link=public)
     )
     depth.go_live(public)
-    list(court.looks(3.0))
+    list(market.looks(3.0))
     suspected: list[tuple[float, Key]] = []
     for number in range(5, 40):
         tell(number)
-        suspected += court.looks(0.5)
-        public.advance(court.ms() / 1000, court.ms() / 1000)
+        suspected += market.looks(0.5)
+        public.advance(market.ms() / 1000, market.ms() / 1000)
     began = 13.0
     assert [key for second, key in suspected if second > began + 3.0] == []
-    assert court.store.trades(SYMBOL).last_id() == 39
+    assert market.store.trades(SYMBOL).last_id() == 39
     assert depth.update_id() == 390
 
 
 @pytest.mark.parametrize("later", [False, True])
-def test_a_full_book_does_not_lag_behind_frames_from_before_its_snapshot(court: Court, later: bool) -> None:
+def test_a_full_book_does_not_lag_behind_frames_from_before_its_snapshot(market: WatchedMarket, later: bool) -> None:
     """Its engine counts from low numbers again while the market rests, so that no frame has the new ids."""
-    court.store.follow([Key(Kind.DEPTH, SYMBOL)])
-    depth = court.store.depth(SYMBOL)
+    market.store.follow([Key(Kind.DEPTH, SYMBOL)])
+    depth = market.store.depth(SYMBOL)
     public = Link(2, "public", MIDNIGHT / 1000)
-    court.book(1_000_000)
-    court.second += 2.0
-    answer = book_snapshot(compact(samples.rest_book(1_000, event=court.ms())))
-    depth.replace(answer, Origin(court.ms(), 1000, link=public))
+    market.book(1_000_000)
+    market.second += 2.0
+    answer = book_snapshot(compact(samples.rest_book(1_000, event=market.ms())))
+    depth.replace(answer, Origin(market.ms(), 1000, link=public))
     depth.go_live(public)
     if later:
-        court.second += 0.1
-        court.book(1_000_001)
+        market.second += 0.1
+        market.book(1_000_001)
     found: set[Key] = set()
     for _ in range(60):
-        public.advance(court.ms() / 1000, court.ms() / 1000)
-        found |= court.suspects(0.1)
+        public.advance(market.ms() / 1000, market.ms() / 1000)
+        found |= market.suspects(0.1)
     assert (depth.key in found) is later
 
 
-def told_by_rest(court: Court, trade: int) -> None:
+def told_by_rest(market: WatchedMarket, trade: int) -> None:
     """Merge an answer of REST from a new count, which the stream has not reported."""
-    answer = rest_trades(compact([samples.rest_trade(trade) | {"T": court.ms(), "f": trade, "l": trade}]))
-    ring = court.store.trades(SYMBOL)
+    answer = rest_trades(compact([samples.rest_trade(trade) | {"T": market.ms(), "f": trade, "l": trade}]))
+    ring = market.store.trades(SYMBOL)
     assert ring is not None
-    ring.replace(answer, Origin(court.ms(), 500))
+    ring.replace(answer, Origin(market.ms(), 500))
 
 
-def test_candles_at_rest_do_not_make_trades_suspect_by_an_old_count(court: Court) -> None:
+def test_candles_at_rest_do_not_make_trades_suspect_by_an_old_count(market: WatchedMarket) -> None:
     """Their newest frame names an id of the old count for as long as nothing is traded."""
-    court.tell_all(1_000_000)
-    court.suspects(3.0)
-    told_by_rest(court, 20)
+    market.report_all(1_000_000)
+    market.suspects(3.0)
+    told_by_rest(market, 20)
     for key in (TRADES, MINUTES, HOURS):
-        court.states[key].subscribed = court.ms() + 1
-    assert court.suspects(10.0) == set()
-    court.tell_all(21)
-    assert court.suspects(10.0) == set()
+        market.states[key].subscribed = market.ms() + 1
+    assert market.suspects(10.0) == set()
+    market.report_all(21)
+    assert market.suspects(10.0) == set()
 
 
-def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(court: Court) -> None:
-    court.tell_all(1_000_000)
-    court.suspects(3.0)
+def test_an_old_count_does_not_hide_that_a_stream_of_candles_is_silent(market: WatchedMarket) -> None:
+    market.report_all(1_000_000)
+    market.suspects(3.0)
     for trade in (20, 21):
-        court.trade(trade)
-        court.kline("1h", trade)
-        assert TRADES not in (found := court.suspects(3.0))
+        market.trade(trade)
+        market.kline("1h", trade)
+        assert TRADES not in (found := market.suspects(3.0))
     assert found == {MINUTES}
 
 
-def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent(court: Court) -> None:
+def test_candles_that_stay_at_an_old_count_do_not_hide_that_others_are_silent(market: WatchedMarket) -> None:
     """What all had shown was forgotten again and again as long as one of them had not reached the new count."""
-    court.tell_all(1_000_000)
-    court.suspects(3.0)
-    court.trade(20)
-    court.kline("1h", 20)
-    court.suspects(0.1)
-    court.kline("1m", 1_000_001)
-    court.suspects(3.0)
-    court.trade(21)
-    court.kline("1h", 21)
-    assert court.suspects(3.0) == {MINUTES}
-    court.trade(22)
-    assert HOURS in court.suspects(3.0)
+    market.report_all(1_000_000)
+    market.suspects(3.0)
+    market.trade(20)
+    market.kline("1h", 20)
+    market.suspects(0.1)
+    market.kline("1m", 1_000_001)
+    market.suspects(3.0)
+    market.trade(21)
+    market.kline("1h", 21)
+    assert market.suspects(3.0) == {MINUTES}
+    market.trade(22)
+    assert HOURS in market.suspects(3.0)
 
 
-def test_trades_that_are_about_to_go_live_under_new_ids_do_not_lack_the_old_ones(court: Court) -> None:
-    court.tell_all(1_000_000)
-    court.suspects(3.0)
+def test_trades_that_are_about_to_go_live_under_new_ids_do_not_lack_the_old_ones(market: WatchedMarket) -> None:
+    market.report_all(1_000_000)
+    market.suspects(3.0)
     for interval in ("1m", "1h"):
-        court.kline(interval, 20)
-    court.suspects(LOOK_EVERY)
-    court.trade(20)
-    assert not court.witnesses.silent(TRADES, court.at())
-    assert not court.witnesses.lacks(TRADES, court.at())
+        market.kline(interval, 20)
+    market.suspects(LOOK_EVERY)
+    market.trade(20)
+    assert not market.detector.silent(TRADES, market.at())
+    assert not market.detector.lacks(TRADES, market.at())
 
 
 @pytest.mark.parametrize("lasts", [1.0, 8.0])
 def test_no_stream_is_suspected_while_the_time_is_in_doubt_and_afterwards_the_dead_one_is_found_first(
-    court: Court, lasts: float
+    market: WatchedMarket, lasts: float
 ) -> None:
-    court.proven = False
-    court.trade(101)
-    court.kline("1h", 101)
-    assert court.suspects(lasts) == set()
-    court.proven = True
+    market.proven = False
+    market.trade(101)
+    market.kline("1h", 101)
+    assert market.suspects(lasts) == set()
+    market.proven = True
     found: set[Key] = set()
-    for _, key in court.looks(GRACE + 2 * LOOK_EVERY):
+    for _, key in market.looks(GRACE + 2 * LOOK_EVERY):
         found.add(key)
         if lasts > PAUSE:
-            assert court.ms() / 1000 - court.store.watched_until > PAUSE, "nothing that rests on silence is trusted yet"
+            assert market.ms() / 1000 - market.store.watched_until > PAUSE, "nothing that rests on silence is trusted"
     assert found == {MINUTES}
-    court.suspects(3.0)
-    assert court.ms() / 1000 - court.store.watched_until < PAUSE
+    market.suspects(3.0)
+    assert market.ms() / 1000 - market.store.watched_until < PAUSE
 
 
 # --- what is looked at ------------------------------------------------------------------------------
 
 
 def test_only_series_with_something_new_or_requested_are_looked_at(
-    court: Court, monkeypatch: pytest.MonkeyPatch
+    market: WatchedMarket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    court.tell_all(101)
-    assert court.suspects(3.0) == set()
+    market.report_all(101)
+    assert market.suspects(3.0) == set()
     looked_at: list[str] = []
 
     def noting(part: str) -> Any:
@@ -793,21 +795,21 @@ def test_only_series_with_something_new_or_requested_are_looked_at(
 
     for part in (trades := "_look_at_trades", books := "_look_at_books"):
         monkeypatch.setattr(SilentStreamDetector, part, noting(part))
-    court.suspects(3.0)
+    market.suspects(3.0)
     assert looked_at == []
-    court.witnesses.look_again(SYMBOL)
-    court.witnesses.look_again("OTHERUSDT")
-    court.suspects(3.0)
+    market.detector.look_again(SYMBOL)
+    market.detector.look_again("OTHERUSDT")
+    market.suspects(3.0)
     assert looked_at == [trades, books]
-    court.quotes(101)
-    court.suspects(3.0)
+    market.quotes(101)
+    market.suspects(3.0)
     assert looked_at[2:] == [books]
-    court.kline("1h", 101)
-    court.suspects(3.0)
+    market.kline("1h", 101)
+    market.suspects(3.0)
     assert looked_at[3:] == [trades]
 
 
-class Listing(Court):
+class Listing(WatchedMarket):
     """A contract that has not traded yet."""
 
     def __init__(self) -> None:
@@ -846,222 +848,226 @@ def test_the_second_trade_of_a_contract_is_evidence_like_any_other() -> None:
     assert listing.suspects(3.0) == {TRADES, MINUTES}
 
 
-def test_tickers_that_come_while_the_time_is_in_doubt_count_once_it_is_known(court: Court) -> None:
-    court.tickers(100)
-    court.suspects(1.0)
-    court.second += 5.0
-    court.tickers(101)
-    wrong = court.at()._replace(exchange=court.ms() - HOUR, proven=False)
-    assert list(court.witnesses.look(wrong)) == []
-    assert TRADES in court.suspects(3.0)
+def test_tickers_that_come_while_the_time_is_in_doubt_count_once_it_is_known(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.suspects(1.0)
+    market.second += 5.0
+    market.tickers(101)
+    wrong = market.at()._replace(exchange=market.ms() - HOUR, proven=False)
+    assert list(market.detector.look(wrong)) == []
+    assert TRADES in market.suspects(3.0)
 
 
-def test_quotes_with_a_time_in_the_future_do_not_keep_out_later_ones(court: Court) -> None:
-    quotes = samples.quotes_data(SYMBOL, 100, event=court.ms() + HOUR) | {"B": "100"}
-    court.store.ingest([frame("!bookTicker", quotes)], court.link)
-    assert court.suspects(1.0) == set()
-    court.second += 5.0
-    court.quotes(3)
-    assert court.suspects(3.0) == {BOOK}, "ids have begun again, and the book is silent"
+def test_quotes_with_a_time_in_the_future_do_not_keep_out_later_ones(market: WatchedMarket) -> None:
+    quotes = samples.quotes_data(SYMBOL, 100, event=market.ms() + HOUR) | {"B": "100"}
+    market.store.ingest([frame("!bookTicker", quotes)], market.link)
+    assert market.suspects(1.0) == set()
+    market.second += 5.0
+    market.quotes(3)
+    assert market.suspects(3.0) == {BOOK}, "ids have begun again, and the book is silent"
 
 
 # --- evidence that is none --------------------------------------------------------------------------
 
 
-def test_the_last_event_of_a_candle_does_not_show_when_its_last_trade_happened(court: Court) -> None:
+def test_the_last_event_of_a_candle_does_not_show_when_its_last_trade_happened(market: WatchedMarket) -> None:
     """It may come long after that: the other candles were throttled, and rightly do not show the trade."""
-    court.tell_all(100)
-    court.second += 0.2
-    court.trade(101)
-    court.second += 10.0
-    row = samples.row(court.ms() - court.ms() % samples.MINUTE, trades=101)
-    data = samples.kline_data(row, symbol=SYMBOL, interval="1m", event=court.ms(), final=True)
+    market.report_all(100)
+    market.second += 0.2
+    market.trade(101)
+    market.second += 10.0
+    row = samples.row(market.ms() - market.ms() % samples.MINUTE, trades=101)
+    data = samples.kline_data(row, symbol=SYMBOL, interval="1m", event=market.ms(), final=True)
     data["k"] |= {"f": 1, "L": 101}
-    court.store.ingest([frame("ausdt@kline_1m", data)], court.link)
-    assert court.suspects(5.0) == set()
+    market.store.ingest([frame("ausdt@kline_1m", data)], market.link)
+    assert market.suspects(5.0) == set()
 
 
-def test_candles_on_a_connection_that_lags_are_not_suspected_either(court: Court) -> None:
-    court.second += 2.0
-    court.trade(101)
-    court.second += LINK_CURRENT
-    assert court.suspects(20.0, current=False) == set()
-    assert court.suspects(1.0) == {MINUTES, HOURS}
+def test_candles_on_a_connection_that_lags_are_not_suspected_either(market: WatchedMarket) -> None:
+    market.second += 2.0
+    market.trade(101)
+    market.second += LINK_CURRENT
+    assert market.suspects(20.0, current=False) == set()
+    assert market.suspects(1.0) == {MINUTES, HOURS}
 
 
 @pytest.mark.parametrize(("before", "convicted"), [(0, False), (1, True)])
 def test_trades_lack_but_are_not_silent_where_a_trade_may_have_come_before_their_subscription(
-    court: Court, before: int, convicted: bool
+    market: WatchedMarket, before: int, convicted: bool
 ) -> None:
-    court.second += 5.0
-    court.kline("1m", 101)
-    court.kline("1h", 101)
-    court.states[TRADES].subscribed = court.ms() - REPORTED_WITHIN - before
+    market.second += 5.0
+    market.kline("1m", 101)
+    market.kline("1h", 101)
+    market.states[TRADES].subscribed = market.ms() - REPORTED_WITHIN - before
     lacking: set[Key] = set()
     suspected: set[Key] = set()
     for _ in range(30):
-        suspected |= court.suspects(0.1)
-        lacking.update(court.witnesses.lacking)
+        suspected |= market.suspects(0.1)
+        lacking.update(market.detector.lacking)
     assert (suspected, lacking) == (({TRADES}, set()) if convicted else (set(), {TRADES}))
 
 
-def test_an_answer_older_than_the_evidence_does_not_confirm_candles_whatever_trades_have_shown(court: Court) -> None:
+def test_an_answer_older_than_the_evidence_confirms_no_candles_whatever_trades_have_shown(
+    market: WatchedMarket,
+) -> None:
     """The newest of the trades is an old one: it does not show when the one that they lack happened."""
-    ring = court.store.trades(SYMBOL)
+    ring = market.store.trades(SYMBOL)
     assert ring is not None
     ring.link = None
-    court.tickers(100)
-    for series in court.store.of(KlineSeries):
-        series._requested = court.ms() + 1
-    court.second += 3.0
+    market.tickers(100)
+    for series in market.store.of(KlineSeries):
+        series._requested = market.ms() + 1
+    market.second += 3.0
     for key in (MINUTES, HOURS):
-        court.states[key].subscribed = court.ms()
-    court.second += 1.0
-    court.tickers(103)
-    assert court.suspects(GRACE + 2 * LOOK_EVERY) == set()
-    assert set(court.witnesses.unsure) == {MINUTES, HOURS}
+        market.states[key].subscribed = market.ms()
+    market.second += 1.0
+    market.tickers(103)
+    assert market.suspects(GRACE + 2 * LOOK_EVERY) == set()
+    assert set(market.detector.unsure) == {MINUTES, HOURS}
 
 
-def test_a_trade_that_rest_has_refuted_is_not_lacked_again_though_a_stream_still_shows_it(court: Court) -> None:
+def test_a_trade_that_rest_has_refuted_is_not_missed_again_though_a_stream_still_shows_it(
+    market: WatchedMarket,
+) -> None:
     """Ids had begun again before the subscription, and the candles still show one of the old count."""
-    ring = court.store.trades(SYMBOL)
+    ring = market.store.trades(SYMBOL)
     assert ring is not None
-    court.second += 1.0
-    court.states[TRADES].subscribed = court.ms() + 10_000
-    court.kline("1m", 140)
-    court.kline("1h", 140)
-    court.suspects(3.0)
-    assert court.witnesses.lacking == [TRADES]
-    assert court.witnesses.lacks(TRADES, court.at())
-    court.second += LAGS_AT_MOST / 1000
-    ring._answered = court.ms()
-    assert not court.witnesses.lacks(TRADES, court.at())
+    market.second += 1.0
+    market.states[TRADES].subscribed = market.ms() + 10_000
+    market.kline("1m", 140)
+    market.kline("1h", 140)
+    market.suspects(3.0)
+    assert market.detector.lacking == [TRADES]
+    assert market.detector.lacks(TRADES, market.at())
+    market.second += LAGS_AT_MOST / 1000
+    ring._answered = market.ms()
+    assert not market.detector.lacks(TRADES, market.at())
     for _ in range(8):
-        court.suspects(0.5)
-        assert court.witnesses.lacking == []
-    court.second += 20.0
-    court.kline("1m", 141)
-    assert TRADES in court.suspects(3.0), "this is another one"
+        market.suspects(0.5)
+        assert market.detector.lacking == []
+    market.second += 20.0
+    market.kline("1m", 141)
+    assert TRADES in market.suspects(3.0), "this is another one"
 
 
-def test_only_trades_can_lack_trades(court: Court) -> None:
-    court.tickers(100)
-    court.second += 6.0
-    court.states[TRADES].subscribed = court.ms()
-    court.tickers(103)
-    court.suspects(3.0)
-    assert court.witnesses.lacks(TRADES, court.at())
-    assert not court.witnesses.lacks(MINUTES, court.at())
-    assert not court.witnesses.lacks(Key(Kind.TRADES, "OTHERUSDT"), court.at())
+def test_only_trades_can_lack_trades(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += 6.0
+    market.states[TRADES].subscribed = market.ms()
+    market.tickers(103)
+    market.suspects(3.0)
+    assert market.detector.lacks(TRADES, market.at())
+    assert not market.detector.lacks(MINUTES, market.at())
+    assert not market.detector.lacks(Key(Kind.TRADES, "OTHERUSDT"), market.at())
 
 
-def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded_since(court: Court) -> None:
-    court.second += 2.0
-    court.trade(101)
-    court.kline("1h", 101)
-    assert court.witnesses.silent(MINUTES, court.at()) == "", "it may still come"
-    court.suspects(3.0)
-    assert court.witnesses.silent(MINUTES, court.at()) == SILENT
+def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded_since(market: WatchedMarket) -> None:
+    market.second += 2.0
+    market.trade(101)
+    market.kline("1h", 101)
+    assert market.detector.silent(MINUTES, market.at()) == "", "it may still come"
+    market.suspects(3.0)
+    assert market.detector.silent(MINUTES, market.at()) == SILENT
     for key in (HOURS, TRADES, BOOK, Key(Kind.KLINES, "OTHERUSDT", "1m")):
-        assert court.witnesses.silent(key, court.at()) == ""
-    court.states[MINUTES].subscribed = court.ms()
-    assert court.witnesses.silent(MINUTES, court.at()) == "", "it was traded before the subscription"
-    court.store.unfollow([HOURS])
-    assert court.witnesses.silent(HOURS, court.at()) == "", "it is no longer followed"
+        assert market.detector.silent(key, market.at()) == ""
+    market.states[MINUTES].subscribed = market.ms()
+    assert market.detector.silent(MINUTES, market.at()) == "", "it was traded before the subscription"
+    market.store.unfollow([HOURS])
+    assert market.detector.silent(HOURS, market.at()) == "", "it is no longer followed"
 
 
-def test_a_series_about_to_go_live_is_dead_where_it_has_only_reached_the_old_count(court: Court) -> None:
-    court.tell_all(1_000_000)
-    court.suspects(3.0)
-    court.second += 2.0
-    court.trade(20)
-    court.kline("1h", 20)
-    court.suspects(3.0)
-    assert court.witnesses.silent(MINUTES, court.at()) == SILENT
-    assert court.witnesses.silent(HOURS, court.at()) == ""
+def test_a_series_about_to_go_live_is_dead_where_it_has_only_reached_the_old_count(market: WatchedMarket) -> None:
+    market.report_all(1_000_000)
+    market.suspects(3.0)
+    market.second += 2.0
+    market.trade(20)
+    market.kline("1h", 20)
+    market.suspects(3.0)
+    assert market.detector.silent(MINUTES, market.at()) == SILENT
+    assert market.detector.silent(HOURS, market.at()) == ""
 
 
-def test_evidence_about_a_contract_does_not_count_for_another_one_of_the_same_name(court: Court) -> None:
-    court.tickers(100)
-    court.suspects(1.0)
-    court.second += 5.0
-    court.tickers(103)
-    assert court.suspects(LOOK_EVERY) == set()
-    court.witnesses.forget(SYMBOL)
-    court.witnesses.forget("OTHERUSDT")
-    assert court.suspects(5.0) == set()
+def test_evidence_about_a_contract_does_not_count_for_another_one_of_the_same_name(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.suspects(1.0)
+    market.second += 5.0
+    market.tickers(103)
+    assert market.suspects(LOOK_EVERY) == set()
+    market.detector.forget(SYMBOL)
+    market.detector.forget("OTHERUSDT")
+    assert market.suspects(5.0) == set()
 
 
 # --- books -------------------------------------------------------------------------------------------
 
 
-def test_a_book_has_a_moment_to_follow_quotes_whose_ids_have_begun_again(court: Court) -> None:
-    court.second += 5.0
-    begun = court.second
-    court.quotes(3)
-    found = list(court.looks(3.0))
+def test_a_book_has_a_moment_to_follow_quotes_whose_ids_have_begun_again(market: WatchedMarket) -> None:
+    market.second += 5.0
+    begun = market.second
+    market.quotes(3)
+    found = list(market.looks(3.0))
     assert {key for _, key in found} == {BOOK}
     assert found[0][0] - begun >= BOOK_GRACE
 
 
-def test_a_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(court: Court) -> None:
-    court.quotes(101)
-    assert court.suspects(LOOK_EVERY) == set()
-    court.book(101)
-    court.quotes(102)
-    assert court.suspects(2 * LOOK_EVERY) == set()
-    assert court.suspects(2 * LOOK_EVERY) == {BOOK}
+def test_a_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(market: WatchedMarket) -> None:
+    market.quotes(101)
+    assert market.suspects(LOOK_EVERY) == set()
+    market.book(101)
+    market.quotes(102)
+    assert market.suspects(2 * LOOK_EVERY) == set()
+    assert market.suspects(2 * LOOK_EVERY) == {BOOK}
 
 
 class FullBook:
     """A full book that is followed instead of the other one, on a connection of its own."""
 
-    def __init__(self, court: Court) -> None:
-        self.court = court
+    def __init__(self, market: WatchedMarket) -> None:
+        self.market = market
         self.link = Link(2, "public", MIDNIGHT / 1000)
-        court.store.unfollow([BOOK])
-        court.store.follow([Key(Kind.DEPTH, SYMBOL)])
-        series = court.store.depth(SYMBOL)
+        market.store.unfollow([BOOK])
+        market.store.follow([Key(Kind.DEPTH, SYMBOL)])
+        series = market.store.depth(SYMBOL)
         assert series is not None
         self.series = series
-        answer = book_snapshot(compact(samples.rest_book(100, event=court.ms())))
-        self.series.replace(answer, Origin(court.ms(), 1000, link=self.link))
+        answer = book_snapshot(compact(samples.rest_book(100, event=market.ms())))
+        self.series.replace(answer, Origin(market.ms(), 1000, link=self.link))
         self.series.go_live(self.link)
-        court.second += 0.1
+        market.second += 0.1
 
     def change(self, update_id: int) -> None:
-        data = diff_data(update_id, update_id, update_id - 1, [], [], self.court.ms()) | {"s": SYMBOL}
-        self.court.store.ingest([frame("ausdt@depth@100ms", data)], self.link)
+        data = diff_data(update_id, update_id, update_id - 1, [], [], self.market.ms()) | {"s": SYMBOL}
+        self.market.store.ingest([frame("ausdt@depth@100ms", data)], self.link)
 
     def is_suspected(self, seconds: float, *, current: bool = True) -> bool:
         found: set[Key] = set()
         for _ in range(round(seconds * 10)):
             if current:
-                self.link.advance(self.court.ms() / 1000, self.court.ms() / 1000)
-            found |= self.court.suspects(0.1)
+                self.link.advance(self.market.ms() / 1000, self.market.ms() / 1000)
+            found |= self.market.suspects(0.1)
         assert found <= {self.series.key}
         return bool(found)
 
 
-def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_partial_one(court: Court) -> None:
-    book = FullBook(court)
-    court.quotes(105)
+def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_partial_one(market: WatchedMarket) -> None:
+    book = FullBook(market)
+    market.quotes(105)
     assert book.is_suspected(3.0)
 
 
-def test_a_full_book_on_a_connection_that_lags_is_not_suspected(court: Court) -> None:
-    book = FullBook(court)
-    court.second += LINK_CURRENT
-    court.quotes(105)
+def test_a_full_book_on_a_connection_that_lags_is_not_suspected(market: WatchedMarket) -> None:
+    book = FullBook(market)
+    market.second += LINK_CURRENT
+    market.quotes(105)
     assert not book.is_suspected(10.0, current=False)
     assert book.is_suspected(1.0)
 
 
-def test_a_full_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(court: Court) -> None:
-    book = FullBook(court)
-    court.quotes(101)
+def test_a_full_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(market: WatchedMarket) -> None:
+    book = FullBook(market)
+    market.quotes(101)
     assert not book.is_suspected(LOOK_EVERY)
     book.change(101)
-    court.quotes(102)
+    market.quotes(102)
     assert not book.is_suspected(DEPTH_GRACE + LOOK_EVERY)
     assert book.is_suspected(2 * LOOK_EVERY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ats_sync.engine.reconciler import EXPECTED_WITHIN
-from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
+from ats_sync.feeds import ACTIVITY, SHARED, Cause, Key, Kind
 from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
 from ats_sync.store.market import keys_of
 from ats_sync.store.series import Origin
@@ -25,7 +25,7 @@ def expecting(symbols: list[TinySymbol], *, streams: bool = True) -> Bench:
     keys = bench.store.follow(keys_of(bench.symbols, ("1m",), ("1h",)))
     for key in keys:
         bench.store.series[key].expecting = key.kind in KEPT
-    bench.engine.follow([*SHARED, *(WITNESSES if streams else ()), *keys], bench.at())
+    bench.engine.follow([*SHARED, *(ACTIVITY if streams else ()), *keys], bench.at())
     return bench
 
 

@@ -33,16 +33,16 @@ def test_server_pings_are_answered(ex: SimulatedExchange, dm: DataManager) -> No
 
 
 def test_handshakes_that_fail(ex: SimulatedExchange, dm: DataManager) -> None:
-    def told(words: str) -> bool:
+    def said(words: str) -> bool:
         return any(words in each.last_error for each in dm.status().connections)
 
     ex.handshake(403)
     ex.cut("market", "drop")
-    until(lambda: told("403"))
+    until(lambda: said("403"))
     ex.handshake(503)
-    until(lambda: told("503"))
+    until(lambda: said("503"))
     ex.handshake("hang")
-    until(lambda: told("not answered") or told("timed out") or told("within"))
+    until(lambda: said("not answered") or said("timed out") or said("within"))
     ex.handshake(None)
     all_well(dm, ex)
 

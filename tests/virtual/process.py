@@ -35,7 +35,7 @@ from ats_sync.engine.turn import (
 )
 from ats_sync.errors import AtsSyncError, ConnectionFailed
 from ats_sync.events.queues import EventQueue
-from ats_sync.feeds import SHARED, WITNESSES, Key
+from ats_sync.feeds import ACTIVITY, SHARED, Key
 from ats_sync.reads import Reads
 from ats_sync.runtime.counters import Counters
 from ats_sync.store.link import Link
@@ -131,7 +131,7 @@ class Process:
 
     def start(self, symbols: tuple[str, ...], intervals: tuple[str, ...]) -> None:
         keys = self.store.follow(keys_of(symbols, intervals, self.config.open_interest_periods))
-        self.follow([*SHARED, *WITNESSES, *keys])
+        self.follow([*SHARED, *ACTIVITY, *keys])
 
     def follow(self, keys: list[Key]) -> None:
         self.engine.follow(keys, moment(self.clock))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ats_sync.engine.moment import moment
 from ats_sync.engine.turn import Changed
-from ats_sync.feeds import SHARED, WITNESSES, Key, Kind
+from ats_sync.feeds import ACTIVITY, SHARED, Key, Kind
 from ats_sync.snapshots.records import is_kept
 from ats_sync.store.market import keys_of
 
@@ -52,7 +52,7 @@ class Killed(Fault):
         for key in keys:
             process.store.series[key].expecting = bool(written.get(key))
         books = process.store.follow(Key(Kind.DEPTH, each) for each in world.recording.full_books)
-        process.follow([*SHARED, *WITNESSES, *keys, *books])
+        process.follow([*SHARED, *ACTIVITY, *keys, *books])
         world.line.after(LOADED_AFTER, lambda: self.load(world, process, written))
 
     def load(self, world: World, process: Process, written: dict[Key, list[bytes]]) -> None:

@@ -18,7 +18,7 @@ from ats_sync.venue.values import Mark
 from .exchange import BrokenPromise
 from .reported import BookTruth, KlineTruth, Position, TradeTruth
 
-FINAL_TOLD_AFTER = 2_100
+FINAL_REPORTED_AFTER = 2_100
 """A candle's last change is reported at most this long (ms) after its close."""
 AHEAD = 400
 """By so much (ms) our idea of the exchange's time may be ahead."""
@@ -93,7 +93,7 @@ def _check_row(row: Row, previous: Row | None, interval: str, truth: KlineTruth,
     versions = truth.versions.get(opened)
     if truth.hidden(opened, since) and truth.hidden(opened, until) and next_open(interval, opened) + FLAT_FOR <= since:
         raise BrokenPromise(f"REST does not show this candle: {row}")
-    if next_open(interval, opened) + FINAL_TOLD_AFTER <= since:
+    if next_open(interval, opened) + FINAL_REPORTED_AFTER <= since:
         if versions is not None and row != versions[-1].row:
             raise BrokenPromise(f"a closed candle differs from REST: {row}, the truth is {versions[-1].row}")
         return
