@@ -322,7 +322,9 @@ class TurnQueue(EventQueue[Turn]):
         closes = next_open(self._interval, self._opened)
         rows = {symbol: row for symbol, series in self._all() if (row := self._row(series)) is not None}
         late = tuple(symbol for symbol in expected if symbol not in rows)
-        turn = partial(_turn, self._interval, self._opened, rows, late, (now - closes) / 1000.0, self._missed)
+        # What has closed shows that the turn has come, even where our idea of the exchange's time lags behind.
+        delay = max(0, now - closes) / 1000.0
+        turn = partial(_turn, self._interval, self._opened, rows, late, delay, self._missed)
         self._opened, self._waiting, self._missed = closes, None, None
         return turn
 

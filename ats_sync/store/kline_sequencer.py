@@ -186,7 +186,9 @@ class KlineSequencer:
         return candle._replace(source=flat_text(candle.opened, after - 1, before))
 
     def _note_closing(self, opened: int, source: Source) -> None:
-        self.closings.note(opened, Closing(self._exchange_ms(), source), self.closed.depth)
+        # What made it final shows that it is over, even where our idea of the exchange's time lags behind.
+        at = max(self._exchange_ms(), next_open(self.interval, opened))
+        self.closings.note(opened, Closing(at, source), self.closed.depth)
 
     def _fill_flat(self, opened: int, frame: bytes, before: bytes) -> None:
         """Make final the candles without trades that came before the one that opened at ``opened``.

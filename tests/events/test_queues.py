@@ -139,6 +139,14 @@ class TestTurns:
         assert {symbol: row[0] for symbol, row in turn.closed.items()} == dict.fromkeys(SYMBOLS, OPEN)
         assert turn.close_time == OPEN + MINUTE - 1
 
+    def test_none_comes_before_its_close_though_our_idea_of_the_time_lags_behind(self) -> None:
+        market = Market()
+        queue = market.turns()
+        market.close(0, "BTCUSDT", "ETHUSDT", after=-2_016)
+        (turn,) = market.drain(queue)
+        assert isinstance(turn, Turn)
+        assert (turn.open_time, turn.delay) == (OPEN, 0.0)
+
     def test_after_the_grace_the_missing_are_named(self) -> None:
         market = Market()
         queue = market.turns(grace=3_000)

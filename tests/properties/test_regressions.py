@@ -8,6 +8,7 @@ import pytest
 
 from ats_sync.simulator.endpoints import FAPI
 
+from ..virtual.consumers import Consume
 from ..virtual.faults import (
     Ban,
     Cut,
@@ -1480,3 +1481,21 @@ def test_a_repair_does_not_wait_for_the_audit_where_a_reader_s_request_has_faile
     setting = Setting(889521, 1_794_182_343_000, names, ("1m", "1M"), 0.0015, True, book_ticks=ticks, script=script)
     faults = (Newcomer(12_850, "SOLUSDT", False), Ban(9_100, 11_600), Pause(9_400, 1_050, True))
     run(Schedule(setting, 579436, faults, (Read(10_150, "klines", 2, 0, 1),)))
+
+
+def test_no_candle_becomes_final_before_its_close_while_both_clocks_lag_behind() -> None:
+    """A steady clock that stood still, and a wall clock that was set back."""
+    traded = (25_260, 29_940, 31_580, 55_800, 125_240, 222_600)
+    script = (*((at, "trade", "BTCUSDT") for at in traded), (43_140, "halt", "ETHUSDT"), (148_520, "resume", "ETHUSDT"))
+    names, ticks = ("ETHUSDT", "BTCUSDT"), (1500, 1500)
+    setting = Setting(
+        181421, 1_794_329_964_000, names, ("1m", "3m"), 0.02, True, book_ticks=ticks, script=tuple(sorted(script))
+    )
+    faults = (
+        Consume(1, 560224316),
+        WallClock(25_000, 600.0),
+        Pause(50_250, 3_600, True),
+        Others(26_250, 1.1),
+        WallClock(48_200, -3.0),
+    )
+    run(Schedule(setting, 741404, faults, report_lag=2000))

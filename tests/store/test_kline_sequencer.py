@@ -223,6 +223,16 @@ def test_what_made_each_candle_final_is_noted_with_the_time() -> None:
     ]
 
 
+def test_no_candle_becomes_final_before_its_close_though_our_idea_of_the_time_lags_behind() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5])
+    times = [asked(truth, 1)]
+    series = KlineSeries("BTCUSDT", "1m", 500, exchange_ms=lambda: times[-1])
+    series.replace(truth.texts(asked(truth, 1)), Origin(asked(truth, 1), 499))
+    times.append(truth.opens[2] - 2_016)
+    series.apply(truth.frame(1, final=True), LINK)
+    assert series.closing(truth.opens[1]) == Closing(truth.opens[2], Source.STREAM)
+
+
 def test_what_closed_between_a_dump_and_the_first_answer_did_not_close_here() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7])
     series = series_of(truth)

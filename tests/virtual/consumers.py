@@ -104,7 +104,7 @@ class Consumers:
             row = json.loads(candle.text)
             if candle.open_time in truth.versions and row != truth.final(candle.open_time):
                 raise BrokenPromise(f"{key}: {candle.text} is not final: {truth.final(candle.open_time)}")
-            if candle.final_at is not None and candle.final_at < expected - 2_000:
+            if candle.final_at is not None and candle.final_at < expected:
                 raise BrokenPromise(f"{key}: final before its close: {candle}")
         if expected != end:
             raise BrokenPromise(f"{key}: closed up to {end}, given up to {expected}")
@@ -140,6 +140,8 @@ class Consumers:
             if expected and turn.open_time != expected:
                 raise BrokenPromise(f"the turn of {expected} was to come, it is {turn.open_time}")
             expected = next_open("1m", turn.open_time)
+            if turn.delay < 0:
+                raise BrokenPromise(f"before its close: {turn}")
             named, paused = {*turn.closed, *turn.late}, any(isinstance(each, Maintenance) for each in faults)
             if set(turn.closed) & set(turn.late) or (named != set(world.symbols) and not paused):
                 raise BrokenPromise(f"not every symbol is in {turn}")
