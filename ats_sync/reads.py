@@ -312,7 +312,8 @@ class Reads:
             _fail(error, key)
         state, feed = query.state(series, self), series.feed
         bound, by_event = self._bounds[feed.kind]
-        age = self.clock.exchange() - (state.event if by_event else state.answered or state.event) / 1000.0
+        known_at = state.event if by_event else state.answered or state.event
+        age = max(0.0, self.clock.exchange() - known_at / 1000.0)
         bound = bound or feed.stream_timeout
         why = self.disbelief(feed, state) if age <= bound else ""
         _fail(error, key, age=age, bound=bound, why=why, data=shape(data))

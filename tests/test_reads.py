@@ -72,9 +72,10 @@ def test_while_the_time_is_in_doubt_so_is_every_stream(desk: Desk, reads: Reads)
 class Failing(Query[list[int]]):
     """A read of candles that memory does not have, and whose request fails."""
 
-    def __init__(self, failure: Exception) -> None:
+    def __init__(self, failure: Exception, age: float = 7.5) -> None:
         super().__init__(KEY, 1, 0)
         self.failure = failure
+        self.age = age
 
     def look(self, series: object, reads: Reads) -> tuple[SeriesState, Callable[[], list[int] | None]]:
         return SeriesState(), lambda: None
@@ -83,7 +84,7 @@ class Failing(Query[list[int]]):
         raise self.failure
 
     def state(self, series: object, reads: Reads) -> SeriesState:
-        return SeriesState(event=reads.clock.exchange_ms() - 7_500)
+        return SeriesState(event=reads.clock.exchange_ms() - round(self.age * 1000))
 
     def known(self, series: object) -> list[int]:
         return [1]
@@ -99,6 +100,9 @@ def test_with_data_the_failure_is_staleness_and_without_it_is_absence(desk: Desk
         reads.read(Failing(late), lambda rows: [row + 1 for row in rows])
     assert (stale.value.age, stale.value.bound, stale.value.data) == (pytest.approx(7.5), 3.0, [2])
     assert stale.value.__cause__ is late
+    with pytest.raises(StaleDataError, match=r" 0\.0 s old") as ahead:  # our idea of the exchange's time lags behind
+        reads.read(Failing(late, age=-2.0), list)
+    assert ahead.value.age == 0.0
 
 
 def test_what_is_final_is_raised_as_it_is(desk: Desk) -> None:
