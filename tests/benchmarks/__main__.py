@@ -1,11 +1,11 @@
-"""Measures ats_sync beside the usual methods and whichever rivals are installed.
+"""Measures ats_sync next to the usual methods and the other clients that are installed.
 
     python -m tests.benchmarks [--quick] [--only ingest,reads,…] [--json FILE]
     python -m tests.benchmarks --only peak --minutes 10
     python -m tests.benchmarks --only house --base DIR [--suites]
 
-The exchange runs in a process of its own on one core, each client in another on the other core. CPU time is that of the
-client's process. Run it on a machine that does nothing else.
+The exchange runs in its own process on one core, each client in another process on the other core. CPU time is that of
+the client's process. Run it on an otherwise idle machine.
 """
 
 from __future__ import annotations

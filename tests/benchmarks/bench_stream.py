@@ -2,8 +2,8 @@
 
     python tests/benchmarks/bench_stream.py [--frames N] [--size BYTES] [--repeat N]
 
-A child process floods frames made beforehand over loopback, as fast as they are received. The figure is CPU time of
-this process (user and system) per frame; each method runs ``--repeat`` times, and the median counts.
+A child process sends prepared frames over loopback as fast as they are received. The figure is the CPU time of this
+process (user and system) per frame: the median of ``--repeat`` runs of each method.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def frames(size: int) -> list[bytes]:
 
 
 def flood(control: Connection, size: int, identity: bytes | None) -> None:
-    """Run the child: for each connection, answer the handshake and send as many frames as its path says. Over TLS each
-    frame is a record, as an exchange sends them."""
+    """Run the child: for each connection, answer the handshake and send as many frames as its path says. Over TLS, each
+    frame is a record of its own, as an exchange sends them."""
     made = frames(size)
     context = None
     if identity is not None:

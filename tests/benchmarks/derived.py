@@ -1,7 +1,7 @@
 """CPU time per event of the exchange, with four candle streams per symbol and with one from which the others are
 derived.
 
-Events are counted as the ordinary method gets them: nothing is sent of derived candles, and a second costs less.
+Events are counted as the ordinary method receives them: no frames are sent for derived candles, so a second costs less.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ SECTION = "Derived intervals: µs of CPU an exchange event, 5,000 a second"
 ORDINARY, DERIVED = "four candle streams a symbol", "one, the others derived"
 MIX = MIXES["depth20"]
 LEFT = {**MIX, "kline": MIX["kline"] / len(INTERVALS)}
-"""What is left of that mix where one of the intervals is streamed."""
+"""The same mix with only one of the intervals streamed."""
 TIMES = 3
 
 

@@ -1,4 +1,4 @@
-"""Percentiles of many values in memory that does not grow, and whether a series of samples grows."""
+"""Percentiles of many values in constant memory, and whether a series of samples grows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 class Distribution:
-    """How often each value came, in steps; values below 0 count as 0, and those above ``most`` as ``most``."""
+    """Counts values in steps; values below 0 count as 0, and those above ``most`` as ``most``."""
 
     def __init__(self, step: float, most: float) -> None:
         self._step = step
@@ -23,7 +23,7 @@ class Distribution:
         return sum(self._counts)
 
     def percentile(self, share: float) -> float:
-        """Return the least value (to within one step above it) that ``share`` of all do not exceed, 0 where there is
+        """Return the least value, rounded up to a step, that ``share`` of all values do not exceed; 0 if there are
         none."""
         due = share * self.total
         passed = 0
@@ -42,8 +42,8 @@ class Distribution:
 
 
 def grown(samples: Sequence[float]) -> float | None:
-    """Return by how much the last third of the samples exceeds the middle third (their medians), None for fewer than
-    six."""
+    """Return by how much the median of the last third of the samples exceeds that of the middle third, None for fewer
+    than six."""
     third = len(samples) // 3
     if third < 2:
         return None

@@ -1,4 +1,4 @@
-"""How many answers a second the endpoint gives, how soon, and what that costs; a scan of all symbols through it."""
+"""Throughput, latency and CPU time of the endpoint, and a scan of all symbols through it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Connection:
         self.socket.sendall(request)
 
     def took(self) -> float | None:
-        """Read what has come; return how long the response took (ms) once it is complete."""
+        """Read what has arrived; return how long the response took (ms) once it is complete."""
         piece = self.socket.recv(262144)
         if not piece:
             raise RuntimeError("the endpoint closed a connection")
@@ -79,8 +79,9 @@ class Load:
     def ask(
         self, paths: Sequence[str], connections: int, times: int | None = None, seconds: float = 0.0, rate: float = 0.0
     ) -> dict[str, Any]:
-        """Request the paths in turn, ``times`` times in all or for ``seconds``, on each connection again as soon as it
-        has its answer, or at ``rate`` requests a second in all. Return the latencies (ms) and how long all took (s)."""
+        """Request the paths in turn, ``times`` requests in all or for ``seconds``. Each connection sends again as soon
+        as it has its answer, or all of them together send ``rate`` requests per second. Return the latencies (ms) and
+        how long everything took (s)."""
         requests = [f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode() for path in paths]
         idle = [_Connection(self._address) for _ in range(connections)]
         taken: list[float] = []
@@ -121,8 +122,8 @@ class Served(Shown):
         return time.process_time(), self._requests("read")
 
     def scrape(self) -> dict[str, float]:
-        """Return what a scrape at the pace of Prometheus takes (ms of CPU, the median), how much of that is the look at
-        every series, and what ``status()`` takes."""
+        """Return the CPU time (ms, the median) of a scrape at the pace of Prometheus, of its check of every series, and
+        of ``status()``."""
         views = self.endpoint._views
         views.metrics()
         metrics = views._metrics
@@ -146,7 +147,7 @@ class Served(Shown):
 
 
 def scan_paths(symbols: Sequence[str]) -> list[str]:
-    """Return what an old scanner requests of every symbol: twelve requests."""
+    """Return the twelve requests that an old scanner sends for every symbol."""
     found = []
     for symbol in symbols:
         of = f"symbol={quote(symbol)}"

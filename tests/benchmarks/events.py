@@ -1,4 +1,4 @@
-"""Closed candles as events: from the merge to the callback, and how soon after the turn all symbols have come."""
+"""Closed candles as events: how soon after the merge callbacks run, and how soon after the turn all have closed."""
 
 from __future__ import annotations
 
@@ -95,10 +95,10 @@ def _add(report: Report, section: str, case: str, found: dict[str, Any], soonest
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Measure turns of every symbol: where all have traded, the same while 5,000 frames/s come in, and where some are
-    quiet.
+    """Measure turns of every symbol: when all have traded, when some are quiet, and when all have traded at 5,000
+    frames/s.
 
-    A candle without trades is final when REST shows it so, which is 5 s after its close.
+    A candle without trades is final once REST shows it as final, 5 s after its close.
     """
     section = "Closed candles as events"
     start = before_turn(INTERVAL, seconds=LEAD)
@@ -112,12 +112,12 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
         for symbol in quiet:
             ex.silence(symbol)
         _until_before_turn(ex, 1.0)
-        ours.call("turn")  # they have traded in its minute
+        ours.call("turn")  # the quiet symbols traded in its minute
         _add(report, section, f"{QUIET} are quiet", ours.call("turn"), None)
         for symbol in quiet:
             ex.silence(symbol, on=False)
         _trade_everything(ex)
-        # This comes last: what it has sent contradicts what the market sends after it.
+        # This comes last, since the flooded frames contradict what the market sends afterwards.
         found = under_flood(ex, 8.0 + GRACE, lambda: ours.call("turn"))
         _add(report, section, "all have traded, at 5,000 frames/s", found, 2.5)
     report.show(section)

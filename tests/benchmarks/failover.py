@@ -1,5 +1,4 @@
-"""Collectors, stores and networks that fail while a reader reads: how long it goes without them, and what that
-costs."""
+"""How long a reader is not served, and what that costs, when collectors, stores and networks fail."""
 
 from __future__ import annotations
 
@@ -32,19 +31,19 @@ from .machine import Child, child
 from .report import OURS, Report
 
 WITHOUT_INTEREST: Mapping[str, Any] = {**GENEROUS, "open_interest_periods": ()}
-"""So many starts in so few minutes are more than the limit of requests for open interest allows."""
+"""The request limit for open interest does not allow so many starts in so few minutes."""
 INTERVALS = ("1m", "15m", "1h", "4h")
 PAUSE = 0.005
 BOUND = 3.5
-"""Seconds after which what the exchange has must be part of what counts as fresh: the bound of its stream, and what it
-takes to look the truth up."""
+"""Seconds after which fresh data must include what the exchange has: the bound of its stream plus the time that looking
+up the truth takes."""
 TRUTH_EVERY = 0.1
-"""Seconds between two looks at what the exchange itself has of a symbol."""
+"""Seconds between two queries of what the exchange itself has of a symbol."""
 WHAT = ("trades end", "a book of", "candles end")
 QUIET = 3.0
 AWAY = 10.0
 SETTLED = 2.0
-"""Seconds after which a collector that has just got ready is taken for one that has stood by for a while."""
+"""Seconds after which a collector that has just become ready counts as one that has stood by for a while."""
 MOST = {"planned": 0.2, "hot": 4.0, "cold": 10.0, "healed": 10.0}
 
 
@@ -53,7 +52,7 @@ MOST = {"planned": 0.2, "hot": 4.0, "cold": 10.0, "healed": 10.0}
 
 @dataclass
 class Seen:
-    """What a reader has seen in a while. Times are seconds of the steady clock, which all processes share."""
+    """What a reader has seen since it began. Times are seconds of the steady clock, which all processes share."""
 
     began: float
     reads: int = 0
@@ -61,26 +60,26 @@ class Seen:
     raised: int = 0
     stale: list[str] = field(default_factory=list)
     answered: float = 0.0
-    """When the last answer came, by whatever way, ..."""
+    """When the last answer came, from any source."""
     served: float = 0.0
-    """... and from the store."""
+    """When the last answer came from the store."""
     unserved: float = 0.0
     """When a read was last not answered from the store."""
     longest: float = 0.0
-    """Between two answers."""
+    """The longest time between two answers."""
     longest_unserved: float = 0.0
-    """Between two answers from the store."""
+    """The longest time between two answers from the store."""
 
 
 class Reader:
-    """Reads books, trades and candles of symbols at random, all the time."""
+    """Reads books, trades and candles of random symbols continuously."""
 
     def __init__(self, config: Mapping[str, Any], symbols: Sequence[str]) -> None:
         self._dm = DataManager(symbols, INTERVALS, config=Config(**config))
         self._seen = Seen(time.monotonic())
         self._lock = threading.Lock()  # guards _seen
         self._stop = threading.Event()
-        # For each symbol, when it had last traded, its book had changed, and its candle had begun.
+        # For each symbol, when it last traded, when its book last changed, and when its candle began.
         self._truth: dict[str, tuple[float, float, float]] = {}
         self._looked_up = self._dm.symbols[0]
         self._threads = [threading.Thread(target=each, daemon=True) for each in (self._look_up, self._read_on)]
@@ -103,7 +102,7 @@ class Reader:
         self._dm.close()
 
     def begin(self) -> None:
-        """Start to count now."""
+        """Start counting now."""
         now = time.monotonic()
         with self._lock:
             self._seen = Seen(now, answered=now, served=now)
@@ -152,7 +151,7 @@ class Reader:
         return int(self._dm.get_stats()["rest_calls"])
 
     def _look_up(self) -> None:
-        """Query the exchange itself; it may be behind its own clock, so nothing can be said about ages."""
+        """Query the exchange itself, whose data may be behind its own clock, so ages cannot be judged."""
         base, generator = f"{self._dm.config.fapi_base}/fapi/v1", random.Random(4)
         with web.Session() as session:
             session.trust_env = False
@@ -193,7 +192,7 @@ def _collect(pipe: Connection, config: Mapping[str, Any], symbols: Sequence[str]
 
 
 class Collectors:
-    """The collectors of one store, by the order of their starts."""
+    """The collectors of one store, in the order of their starts."""
 
     def __init__(self, config: Mapping[str, Any], symbols: Sequence[str]) -> None:
         self._config = {**config, "role": "collector", "decode_ahead": False, "close_timeout": 30.0}
@@ -201,7 +200,7 @@ class Collectors:
         self._running: list[Any] = []
 
     def start(self, *, cold: bool = False, **changes: Any) -> Any:
-        """Start one; return when it is ready, or stands by if it is cold."""
+        """Start one; return once it is ready or, if it is cold, stands by."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         arguments = (theirs, {**self._config, **changes}, self._symbols)
@@ -225,15 +224,15 @@ class Collectors:
 
 
 class Scene:
-    """A store, an exchange, and a reader that reads all the time."""
+    """A store, an exchange, and a reader that reads continuously."""
 
     def __init__(self, report: Report, section: str, server: StoreServer, ex: SimulatedExchange, reader: Child) -> None:
         self._report, self._section, self._server, self._ex, self._reader = report, section, server, ex, reader
         self._behind = 0.0
 
     def case(self, name: str, disturb: Callable[[], float | None], target: str) -> None:
-        """Disturb something and wait until the store serves all reads; ``disturb`` returns the time from which it can,
-        unless that is when it began."""
+        """Disturb something and wait until the store serves all reads again; ``disturb`` returns the time from which
+        the store can, or None if that is when the disturbance began."""
         with _memory(self._server) as most:
             self._reader.call("begin")
             self._behind = 0.0
@@ -279,7 +278,7 @@ def _memory(server: StoreServer) -> Iterator[list[float]]:
                 with server.client() as client:
                     most[0] = max(most[0], int(client.info("memory")["used_memory"]) / 1e6)
             except (redis.RedisError, OSError):
-                continue  # it is away on purpose
+                continue  # the server is unavailable on purpose
 
     thread = threading.Thread(target=look, daemon=True)
     thread.start()
@@ -291,7 +290,7 @@ def _memory(server: StoreServer) -> Iterator[list[float]]:
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """Measure leaders that end, die and are stopped, and stores and networks that are away for a while."""
+    """Measure leaders that end, die or are stopped, and stores and networks that are unavailable for a while."""
     section = f"Fail-over in front of a reader, {symbols} symbols × {len(INTERVALS)} intervals"
     with ExitStack() as stack:
         server = stack.enter_context(StoreServer("valkey", port=free_port()))

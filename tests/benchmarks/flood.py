@@ -1,4 +1,4 @@
-"""Floods subscribed streams with fresh copies of real frames: a control that the embedded exchange is given here.
+"""Floods subscribed streams with fresh copies of real frames, by a control added to the simulated exchange.
 
 The simulated market makes only as many frames as a real one. To load a client at any rate, the newest frame of each
 stream becomes a template whose times and ids are filled in again for every copy: contiguous trade ids, chained update
@@ -29,7 +29,7 @@ from ats_sync.simulator.server import ExchangeServer
 from ats_sync.simulator.wire import wire_of, ws_frame
 
 EXTENSION = (__name__,)
-"""The setting ``extensions`` of an exchange that can flood."""
+"""The ``extensions`` setting of an exchange that can flood."""
 
 DEFAULT_MIX = {"kline": 0.47, "depth": 0.30, "aggTrade": 0.22, "markPrice": 0.01}
 """Shares of the frames of 200 symbols with four intervals, books, trades and mark prices at a busy time."""
@@ -89,7 +89,7 @@ class Part:
 
     def __init__(self) -> None:
         self.positions: list[int] = []
-        """Where in the round each template stands."""
+        """The position of each template in the round."""
         self.kinds: list[str] = []
         self._templates: list[bytes] = []
         self._values: list[Value] = []
@@ -134,7 +134,7 @@ class Part:
 
 
 class Round:
-    """The frames of all connections in an order that repeats, each time with the next ids."""
+    """The frames of all connections in a repeating order, each time with the next ids."""
 
     def __init__(
         self, sources: list[Source], targets: int, mix: Mapping[str, float], now: int, generator: random.Random
@@ -142,7 +142,7 @@ class Round:
         self._now = now
         self._sources = sources
         self.turn = now + _DAY
-        """When the first candle of these streams turns."""
+        """When the first of these streams begins its next candle."""
         by_kind: dict[str, list[Source]] = {}
         for source in sources:
             share = source.share(mix)
@@ -169,7 +169,7 @@ class Round:
             part.measure(0, now)
 
     def finals(self, turn: int, now: int) -> list[Source]:
-        """Return the last events of the candles that are over at ``now``, when ``turn`` rounds have been sent."""
+        """Return the last events of the candles that have closed by ``now``, after ``turn`` rounds."""
         found = []
         for source in self._sources:
             if source.kind != "kline" or not self._uses[source.frame.stream]:
@@ -185,8 +185,8 @@ class Round:
         return found
 
     def _candle(self, source: Source) -> tuple[int, int, int]:
-        """Return when the candle of a kline stream opened, when the next one does, and its trades at the start of the
-        round."""
+        """Return when the candle of a kline stream opened, when the next one opens, and its number of trades at the
+        start of the round."""
         numbers = _numbers(source.frame.payload)
         interval = source.frame.stream.partition("@kline_")[2]
         opened = floor_open(interval, self._now)
@@ -270,9 +270,9 @@ class Round:
 
 
 def _caught_up(sources: list[Source], now: int) -> tuple[list[Source], list[Source]]:
-    """Return the sources with every trade stream as far as its symbol's klines, and the trades that brought it there.
+    """Return the sources with every trade stream brought up to its symbol's klines, and the trades that do so.
 
-    A kline event goes out before the trade it contains: copies that started from both would never meet.
+    A kline event is sent before the trade it contains, so copies that start from both would never agree.
     """
     reached: Counter[str] = Counter()
     for source in sources:
@@ -344,7 +344,7 @@ class Flood:
         return Round(self._sources, len(self._connections), self._mix, self._now(), self._generator)
 
     async def run(self, frames_per_second: float | None, seconds: float) -> dict[str, Any]:
-        """Send for ``seconds``, or until a connection has closed; return what was sent. Another run continues."""
+        """Send for ``seconds``, or until a connection has closed; return what was sent. Another run continues it."""
         self._forget()
         begun = time.monotonic()
         while self._prelude:
@@ -382,7 +382,7 @@ class Flood:
                 await asyncio.sleep(_DRAIN_TICK)
 
     async def _at_rate(self, rate: float, end: float) -> int:
-        """Send at this rate; return how many frames full sockets have held back, which are not made up for."""
+        """Send at this rate; return how many frames full sockets have held back, which are not sent later."""
         last = time.monotonic()
         owed = 0.0
         held_back = 0
@@ -455,8 +455,8 @@ class FloodResult:
     held_back: int
     """Frames due but not sent because the client's side was full (only at a given rate)."""
     extra: int
-    """Sent beyond ``frames``: the trades that bring streams as far as their candles at the beginning, and the last
-    events of candles that were over."""
+    """Sent in addition to ``frames``: the trades that bring streams up to their candles at the beginning, and the last
+    events of candles that have closed."""
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> FloodResult:
@@ -480,15 +480,15 @@ async def flood(
     """Flood the open connections on ``route`` (None: all) for ``seconds``; block until it is over.
 
     ``frames_per_second`` is the rate in all, or None for as fast as the sockets take them. The frames are copies of the
-    newest real frame of each subscribed stream, with fresh event and open times and ids that continue without a hole;
+    newest real frame of each subscribed stream, with fresh event and open times and ids that continue without a gap;
     ``E`` is exchange time at the moment of sending. ``mix``: shares by kind or by name after the symbol
     ("depth20@100ms", which then does not count for its kind), by default 47 % klines, 30 % books, 22 % trades, 1 % mark
     prices; kinds without a subscription leave their share to the others. Streams that have had no frame yet are left
     out.
 
-    From then on the market no longer sends to these connections, and its REST knows nothing of the flood: a benchmark
-    is the last thing to do with a client. (Another flood over the same connections with the same mix goes on where the
-    one before ended; another mix needs new connections.) ValueError when there is nothing to send.
+    From then on the market no longer sends to these connections, and its REST knows nothing of the flood, so a flood is
+    the last thing to do with a client. (Another flood over the same connections with the same mix continues where the
+    one before ended; another mix needs new connections.) Raise ValueError if there is nothing to send.
     """
     if frames_per_second is not None and frames_per_second <= 0:
         raise ValueError("frames_per_second must be above 0")

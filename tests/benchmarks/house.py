@@ -1,7 +1,7 @@
-"""The code before and after: an older checkout and this one, measured by the same program in one run.
+"""Compares an older checkout with this one, by the same program in one run.
 
-What is counted in the source is counted by the same rules in both; what is measured is measured in a process of each
-checkout, one after the other, on an exchange of this one.
+The source of both is counted by the same rules. Measurements run in a process of each checkout, one after the other, on
+an exchange of this one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HERE = Path(__file__).parents[2]
 PROBE = Path(__file__).with_name("house_probe.py")
 SECTION = "The house, before and now"
 ASIDE = ("simulator", "stress")
-"""Parts of ``ats_sync`` that stand beside the library."""
+"""Parts of ``ats_sync`` that do not count as the library."""
 LONG = 400
 PATIENCE = 900.0
 
@@ -98,8 +98,8 @@ def name_of(tree: Path, path: Path) -> str:
 def branches_on_kind(sources: Mapping[str, str]) -> list[str]:
     """Return the places (``module:line``) outside the registry where the kind of some data makes a difference.
 
-    Comparisons with a kind or with a constant that is made of kinds; choices between two kinds; patterns; tests for the
-    class of a series; tables from kinds to what is done with them.
+    These are comparisons with a kind or with a constant made of kinds, choices between two kinds, patterns, tests for
+    the class of a series, and tables keyed by kind.
     """
     trees = {name: ast.parse(text) for name, text in sources.items() if name.rpartition(".")[2] != "feeds"}
     constants = {
@@ -133,7 +133,7 @@ def _branches(node: ast.expr | ast.pattern, constants: set[str]) -> bool:
 
 
 def _kinds(node: ast.AST, constants: set[str]) -> bool:
-    """Return whether a kind is named in it, directly or by a constant."""
+    """Return whether the node names a kind, directly or by a constant."""
     for each in ast.walk(node):
         if isinstance(each, ast.Attribute) and ast.unparse(each.value).rpartition(".")[2] == "Kind":
             return True
@@ -169,7 +169,7 @@ def _probed(ex: SimulatedExchange, tree: Path, *, quick: bool) -> dict[str, floa
 
 
 def _suite(report: Report, tree: Path) -> float:
-    """Return the seconds that all its tests take, as its README runs them."""
+    """Return the seconds that all tests of a checkout take, run as its README says."""
     begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"],

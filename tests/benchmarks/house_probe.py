@@ -28,7 +28,7 @@ from ats_sync import Config, DataManager, NoSpotPair  # noqa: E402
 INTERVALS = ("1h", "4h", "15m", "1d")
 LIBRARY = os.path.join(ORDERS["tree"], "ats_sync") + os.sep
 FEW = 2
-"""Symbols of the manager whose calls are counted: how many there are makes no difference to one read."""
+"""Symbols of the manager whose calls are counted; their number makes no difference to one read."""
 REQUEST_THREADS = "ats-rest"
 
 
@@ -60,7 +60,7 @@ def scan(dm: DataManager) -> tuple[float, float]:
 
 
 def ready(dm: DataManager) -> None:
-    """Return when everything is live, trades as well."""
+    """Return once everything is live, including trades."""
     dm.start(timeout=170)
     deadline = time.monotonic() + 150.0
     pause = threading.Event()
@@ -71,7 +71,7 @@ def ready(dm: DataManager) -> None:
 
 
 def p50(dm: DataManager, read: Callable[[str, str], object], times: int) -> float:
-    """Return the µs of a read of a random symbol and interval."""
+    """Return the median µs of a read of a random symbol and interval."""
     generator = random.Random(5)
     taken = []
     for _ in range(times):

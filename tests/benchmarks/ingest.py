@@ -28,25 +28,25 @@ MIXES: dict[str, dict[str, float]] = {
 NAIVE, PICOWS, FLOOR = "WebSocketApp + json.loads", "picows + orjson", "floor: receive, split, keep the bytes"
 RUST = "websocket-rs + orjson"
 EVERYWHERE = (NAIVE, RUST, PICOWS, FLOOR)
-"""The clients that are measured over TLS and with diffs, too."""
+"""The clients that are also measured over TLS and with diffs."""
 MOST: dict[tuple[bool, str, str], float] = {
     (True, AT_RATE, FLOOR): 1.35,
     (True, AT_RATE, PICOWS): 1.0,
     (True, FLAT_OUT, PICOWS): 2.0,
 }
-"""How many times another client's CPU a frame of ours may cost, by ``(over TLS, case, client)``, with the default
-settings and whole books."""
+"""The most that a frame of ours may cost, as a multiple of another client's CPU, by ``(over TLS, case, client)``, with
+the default settings and whole books."""
 
 
 def exchange(symbols: int, *, tls: bool = False, **options: Any) -> SimulatedExchange:
-    """Run an exchange in a process of its own, on the core of the producer, with limits that are not an obstacle."""
+    """Run an exchange in its own process, on the core of the producer, with a send buffer that is not an obstacle."""
     made = SimulatedExchange(symbols, seed=7, tls=tls, **{"send_buffer": 64 << 20, "extensions": EXTENSION, **options})
     pin(made.pid, PRODUCER)
     return made
 
 
 def settings(ex: SimulatedExchange, **overrides: Any) -> dict[str, Any]:
-    """Return the settings of a manager on that exchange, to pass to a child."""
+    """Return the settings of a manager on this exchange, to pass to a child."""
     return {
         "fapi_base": ex.fapi_url,
         "spot_base": ex.spot_url,
@@ -96,7 +96,7 @@ def _cost(ex: SimulatedExchange, client: Child, mix: str, rate: float | None, se
 
 
 def settle(client: Child, expected: int) -> None:
-    """Wait until what was sent has been received, or nothing more comes (after a reconnect, not everything does)."""
+    """Wait until everything sent has arrived, or nothing more arrives (after a reconnect, some of it never does)."""
     before, progress = -1, time.monotonic()
     ends = progress + PATIENCE
     while (now := client.cpu()[1]) < expected and time.monotonic() < min(progress + SILENCE, ends):
@@ -155,7 +155,7 @@ def _ours(report: Report, ex: SimulatedExchange, where: str, mix: str, seconds: 
 
 
 def add_ratios(report: Report, section: str, *, tls: bool, mix: str) -> None:
-    """Add how many times as much as each of the quickest methods ours costs, at a rate and flat out."""
+    """Add the cost of ours as a multiple of each of the quickest methods, at a rate and flat out."""
     for case in (FLAT_OUT, AT_RATE):
         for other in (FLOOR, PICOWS, RUST):
             report.ratio(section, case, OURS, other, MOST.get((tls, case, other)) if mix == "depth20" else None)

@@ -1,4 +1,4 @@
-"""Whole client libraries, each used as its documentation shows, pointed at the embedded exchange."""
+"""Whole client libraries, each used as its documentation shows, pointed at the simulated exchange."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ QUIET = 2.0
 
 
 class _Library(Rival):
-    """It is ready when streams have come and no new one has for a while, since these libraries do not show what was
-    acknowledged."""
+    """A library is ready when streams have delivered and no new one has for a while, since these libraries do not show
+    which subscriptions were acknowledged."""
 
     def __init__(self, base: str, streams: Streams, ca_file: str | None, rest: str) -> None:
         super().__init__(base, streams, ca_file, rest)
         if ca_file:
-            # This process is the benchmark's own; none of these libraries takes an authority as an argument everywhere.
+            # This process belongs to the benchmark; none of these libraries takes a CA file for all its connections.
             os.environ["SSL_CERT_FILE"] = ca_file
         self.seen: set[str] = set()
         self.taken = 0
@@ -48,12 +48,12 @@ class _Library(Rival):
     def _guarded(self, route: str) -> None:
         try:
             self.follow()
-        except BaseException as error:  # noqa: BLE001 -- told by start()
+        except BaseException as error:  # noqa: BLE001 -- raised by start()
             if not self._closing:
                 self._errors.append(error)
 
     def follow(self) -> None:
-        """Connect, subscribe and keep what comes until the end."""
+        """Connect, subscribe, and keep what arrives until the end."""
         raise NotImplementedError
 
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
@@ -116,7 +116,7 @@ class Unicorn(_Library):
         for names in self.streams.values():
             channels = dict.fromkeys(name.partition("@")[2] for name in names if not name.startswith("!"))
             markets = dict.fromkeys(name.partition("@")[0] for name in names if not name.startswith("!"))
-            for channel in channels:  # one of its streams takes 200 subscriptions at most
+            for channel in channels:  # one of its streams takes at most 200 subscriptions
                 self._manager.create_stream([channel], list(markets))
             for name in names:
                 if name.startswith("!"):

@@ -76,7 +76,7 @@ def waited() -> float | None:
     """Return the seconds for which the threads of this process have waited for a core so far, None where the system
     does not report it.
 
-    Where that is a lot, other programs kept the cores busy and affected the measurement.
+    If that is a lot, other programs kept the cores busy and affected the measurement.
     """
     total = 0
     try:
@@ -107,7 +107,7 @@ OURS = ("ats_sync", "compat", "tests", "__main__", "__mp_main__")
 
 
 def others(modules: Iterable[str]) -> list[str]:
-    """Return those names of modules that are neither the library's nor the benchmark's own."""
+    """Return the names of modules that belong neither to the library nor to the benchmark."""
     return sorted(name for name in modules if name.partition(".")[0] not in OURS)
 
 

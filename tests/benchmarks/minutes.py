@@ -1,9 +1,9 @@
-"""How long a start and a repair take because of the weight, on virtual time: nothing of it depends on the machine.
+"""How long a start and a repair take because of the weight, on virtual time, so the machine makes no difference.
 
 The dispatcher and the budget are those of a manager, whose requests take 200 ms each. The exchange counts by the UTC
-clock minute and reports it, as measured on 2026-10-07; "no reports" is the same without the header, and so the budget
-as it was before it read more than other programs' use from it. "Dictated" is a client that knows to the millisecond
-when a minute begins, keeps to the same share, and reserves nothing for a repair that may come.
+clock minute and reports its count, as measured on 2026-10-07. "Without reports" is the same without the header: the
+budget used to read only other programs' use from it. "Dictated" is a client that knows to the millisecond when a minute
+begins, keeps to the same share, and reserves nothing for later repairs.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ ONE_WAY = 100
 THREADS = Config().max_rest_threads
 INTERVALS = ("15m", "1h", "4h", "1d")
 SECONDS = (0, 10, 20, 30, 40, 50, 54, 55, 56, 57, 58)
-"""Of the minute at which a start is looked at."""
+"""The seconds of the minute at which a start is examined."""
 LATEST = 900_000
 
 
@@ -78,7 +78,7 @@ class Start:
         self._under_way = 0
 
     def run(self, fetches: Iterable[Fetch], *, candles: int, quiet: int = 0) -> Start:
-        """``quiet``: how long (ms) it has run before, with a poll every 5 s."""
+        """Run the fetches; ``quiet`` is how long (ms) the manager has run before, with a poll every 5 s."""
         self.budget.candles(candles, 0)
         self.now = self.begun - quiet
         polls = itertools.count()
@@ -194,7 +194,7 @@ def seconds_of(start: Start) -> float:
 
 
 MOST_TIMES, MOST_SECONDS = 1.1, 75.0
-"""Times what the clock minutes dictate; seconds for 200 symbols with their trades, from any second of the minute."""
+"""As a multiple of what the clock minutes dictate; in seconds for 200 symbols with their trades, from any second."""
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:

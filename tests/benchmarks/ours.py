@@ -92,10 +92,10 @@ class Ours:
     def call(self, name: str, arguments: Mapping[str, Any]) -> Any:
         return getattr(self, name)(**arguments)
 
-    # --- what is asked of it ------------------------------------------------------------------------
+    # --- what a benchmark calls ---------------------------------------------------------------------
 
     def started(self) -> dict[str, float]:
-        """Return how long ``start()`` took, and its CPU time, seconds."""
+        """Return how long ``start()`` took, its CPU time (both in seconds), and its requests."""
         stats = self.dm.get_stats()
         return {
             "seconds": self.started_in,
@@ -179,8 +179,7 @@ class Ours:
         return {name: statistics.median(each) for name, each in taken.items()}
 
     def book_lags(self, seconds: float) -> list[float]:
-        """Return how long (ms) after its event time each book of one symbol after the other was first seen by a
-        reader."""
+        """Return how long (ms) after its event time a reader first saw each book, one symbol after another."""
         dm, end = self.dm, time.perf_counter() + seconds
         lags: list[float] = []
         symbols = itertools.cycle(dm.symbols)
@@ -195,8 +194,8 @@ class Ours:
         return lags
 
     def scan(self, times: int, prefetch: bool = False) -> dict[str, float]:
-        """Read everything that a scan reads of every symbol; return the best ms of ``times`` scans, by part and in all,
-        and the median in all. With ``prefetch`` a reader of a shared store fetches all of it at once."""
+        """Read everything that a scan reads of every symbol; return the ms of the best of ``times`` scans, by part and
+        in all, and the median in all. With ``prefetch``, a reader of a shared store first fetches all of it at once."""
         best: dict[str, float] = {}
         each = []
         requests = self._requests("read")
@@ -266,8 +265,8 @@ class Ours:
 
     @contextmanager
     def _lags_go_to(self, add: Callable[[float], object]) -> Iterator[None]:
-        """Call ``add`` meanwhile with the lag (ms) of the first and the last frame of each batch, once they can be
-        read."""
+        """Until the end of the block, call ``add`` with the lag (ms) of the first and the last frame of each batch once
+        they can be read."""
         store: Any = self.dm._life.store
         honest = store.ingest
 
@@ -315,7 +314,7 @@ class Ours:
         }
 
     def stays_live(self, seconds: float) -> dict[str, Any]:
-        """Return what can be seen after ``seconds`` in which nobody reads, and the requests that a scan then causes."""
+        """Return the state after ``seconds`` without reads, and the requests that a scan then causes."""
         before = self.dm.get_stats()
         threading.Event().wait(seconds)
         status = self.dm.status()
@@ -338,7 +337,7 @@ class Ours:
         return {"dropped": dict(self.dm.get_stats()["ws_dropped"])}
 
     def compute(self, seconds: float) -> float:
-        """Return the loops a second of a thread that computes while nobody reads."""
+        """Return the loops per second of a thread that computes while nobody else reads."""
         computing = _Computing(self.dm)
         computing.start()
         threading.Event().wait(0.1)
@@ -349,8 +348,8 @@ class Ours:
         return rate
 
     def scan_each_minute(self, minutes: float, pace: float = 60.0) -> list[dict[str, float]]:
-        """Read everything of every symbol, prefetched, again and again; return how long each scan took (s), how old (s)
-        its oldest book was, and how many requests it has caused."""
+        """Scan everything of every symbol, prefetched, every ``pace`` seconds; return how long each scan took (s), how
+        old (s) its oldest book was, and how many requests it caused."""
         found: list[dict[str, float]] = []
         ends = time.monotonic() + minutes * 60.0
         pause = threading.Event()

@@ -1,4 +1,4 @@
-"""What the endpoint's page costs with three viewers, and whether other answers are slower meanwhile."""
+"""What the endpoint's page costs with three viewers, and whether it slows down other answers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Shown(Ours):
 
 
 class Viewer:
-    """Reads the page's events and throws them away."""
+    """Reads the page's events and discards them."""
 
     def __init__(self, url: str) -> None:
         parts = urlsplit(url)
@@ -85,7 +85,7 @@ def viewers(url: str, count: int) -> Iterator[list[Viewer]]:
 
 
 def cost(ours: Child, seconds: float) -> tuple[float, float]:
-    """Return what the page's thread and the loop's take of a core, in percent."""
+    """Return how much of a core the page's thread and the loop's thread use, in percent."""
     began, page, loop = ours.call("spent")
     threading.Event().wait(seconds)
     ended, page_later, loop_later = ours.call("spent")

@@ -1,4 +1,4 @@
-"""The exchange's measured peak over TLS for minutes, with a scan of everything every ten seconds."""
+"""The exchange's measured peak over TLS for several minutes, with a scan of everything every ten seconds."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from .ours import Ours
 from .report import OURS, Report
 
 PEAK = 8_260.0
-"""Frames a second: the most that 200 symbols × 4 intervals with books, trades and mark prices were seen to have."""
+"""Frames per second: the most observed for 200 symbols × 4 intervals with books, trades and mark prices."""
 PACE = 10.0
 MOST_LAG = 60.0
 MOST_GROWTH = 2.0
-"""MB that the last third of a run may take beyond the middle third."""
+"""MB by which memory in the last third of a run may exceed that in the middle third."""
 
 
 def measure(report: Report, *, quick: bool, symbols: int, minutes: float | None = None) -> None:
-    """Measure lag, reconnects, what was lost, and memory during ``minutes`` (by default 2, or a half) at the rate of
-    the peak."""
+    """Measure lag, reconnects, lost frames and memory at the peak rate for ``minutes`` (by default 2; half a minute if
+    ``quick``)."""
     seconds = 60.0 * (minutes if minutes is not None else 0.5 if quick else 2.0)
     section = f"Peak: {PEAK:,.0f} frames/s over TLS for {seconds / 60:.1f} min, a scan each {PACE:.0f} s"
     with (
@@ -29,7 +29,7 @@ def measure(report: Report, *, quick: bool, symbols: int, minutes: float | None 
         child(Ours, config=settings(ex, **GENEROUS), symbols=ex.symbols, wait_for_trades=True) as ours,
     ):
         ours.call("scan", times=2)
-        # From now on the market itself sends nothing, so that what is received can be compared with what was sent.
+        # From now on the market itself sends nothing, so received frames can be compared with those sent.
         frames = ours.cpu()[1]
         first = flood(ex, None, RATE, 0.5, mix=MIXES["depth20"])
         settle(ours, frames + first.frames)

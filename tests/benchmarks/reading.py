@@ -1,4 +1,4 @@
-"""Reads while 5,000 frames a second come in; lag; memory."""
+"""Reads at 5,000 frames per second, lag, and memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .rivals import RIVALS
 T = TypeVar("T")
 
 FRAME_READ, MOST_FRAME_READ = "get_klines_frame 300", 400.0
-"""µs, p50, of the newest rows of a series at random as a DataFrame."""
+"""µs, p50, for the newest rows of a random series as a DataFrame."""
 MOST_SCAN = {"quiet": 250.0, "flooded": 400.0}
 """ms for everything of 200 symbols, where the floor costs ``FLOOR_THERE`` µs a frame at 5,000 frames/s."""
 FLOOR_THERE = 13.0
@@ -36,7 +36,7 @@ def _config(ex: SimulatedExchange, drain: float, **overrides: Any) -> dict[str, 
 
 
 def under_flood(ex: SimulatedExchange, seconds: float, work: Callable[[], T], mix: str = "depth20") -> T:
-    """Return what ``work`` returns, called while the exchange floods."""
+    """Return the result of ``work``, called while the exchange floods."""
     failures: list[BaseException] = []
 
     def run() -> None:
@@ -66,7 +66,7 @@ def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
     with exchange(symbols, **UNLIMITED) as ex:
         floor = _floor(ex, seconds)
         with child(Ours, config=_config(ex, 0.02), symbols=ex.symbols, wait_for_trades=True) as ours:
-            # The scans come first, since the first read of everything is what is measured.
+            # The scans come first, since they measure the first read of everything.
             scans = ours.call("scans", times=SCANS)
             quiet = ours.call("scan", times=3 if quick else 8)
             frame = ours.call("read_times", seconds=seconds / 2, names=[FRAME_READ])
@@ -88,7 +88,7 @@ def measure_reads(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _floor(ex: SimulatedExchange, seconds: float) -> float:
-    """Return the µs of CPU per frame of the floor at 5,000 frames/s on this machine, which shows how fast it is at the
+    """Return the µs of CPU per frame of the floor at 5,000 frames/s, which shows how fast this machine is at the
     moment."""
     wanted = streams(ex.symbols, "depth20")
     with child(RIVALS[FLOOR], base=ex.fstream_url, streams=wanted, ca_file=ex.ca_file, rest=ex.fapi_url) as client:
@@ -142,7 +142,7 @@ def _scans(
 
 
 def measure_lag(report: Report, *, quick: bool, symbols: int) -> None:
-    """Measure from the event time to visibility, with and without a thread that computes."""
+    """Measure the time from event to visibility, with and without a thread that computes."""
     seconds = 2.0 if quick else 6.0
     section = "Lag from the exchange's event to visible, at 5,000 frames/s: ms"
     for drain in (0.02, 0.0) if quick else (0.02, 0.0, 0.005):

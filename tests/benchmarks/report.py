@@ -1,4 +1,4 @@
-"""What was measured, beside its target, as a table and as JSON."""
+"""Figures with their targets, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OURS = "ats_sync"
 
 @dataclass(frozen=True)
 class Figure:
-    """One measurement. ``target`` is the most it may be, None where there is none; ``rival`` marks other clients."""
+    """One measurement. ``target`` is the most it may be, None if there is no target."""
 
     section: str
     case: str
@@ -37,8 +37,8 @@ class Report:
         self.notes: list[str] = []
         self.begun = datetime.now(timezone.utc)
         self.loads = {"begin": load()}
-        """Of the machine, at the beginning and at the end of each section: where it is above 2 or 3, other programs
-        took part in what was measured."""
+        """The machine's load at the beginning, and at the end of each section: above 2 or 3, other programs affected
+        the measurement."""
 
     def add(
         self,
@@ -55,7 +55,7 @@ class Report:
     def ratio(
         self, section: str, case: str, over: str, under: str, target: float | None = None, note: str = ""
     ) -> float | None:
-        """Add how many times the figure of ``under`` that of ``over`` is, and return it; None where one is missing."""
+        """Add the figure of ``over`` as a multiple of that of ``under``, and return it; None if one is missing."""
         values = [self.value(section, case, subject) for subject in (over, under)]
         if values[0] is None or not values[1]:
             return None
@@ -63,7 +63,7 @@ class Report:
         return values[0] / values[1]
 
     def spread(self, section: str, case: str, subjects: Sequence[str], target: float | None = None) -> float | None:
-        """Add the greatest of some figures ÷ the least of them, and return it; None where fewer than two are there."""
+        """Add the greatest of some figures ÷ the least, and return it; None if there are fewer than two."""
         values = [value for subject in subjects if (value := self.value(section, case, subject)) is not None]
         if len(values) < 2 or not min(values):
             return None
@@ -71,7 +71,7 @@ class Report:
         return max(values) / min(values)
 
     def note(self, text: str) -> None:
-        """Print something that was left out, and why."""
+        """Print what was left out, and why."""
         self.notes.append(text)
         print(f"  ({text})", flush=True)
 

@@ -23,7 +23,7 @@ WATCHED = 30.0
 
 
 def measure(report: Report, *, quick: bool, symbols: int) -> None:
-    """The cases are that no candle has closed meanwhile, and that one of every interval has."""
+    """Measure two cases: no candle has closed meanwhile, and one each of 15m, 1h and 4h has."""
     count = symbols // 4 if quick else symbols
     cases = {"no candle has closed": "2026-11-25T10:01:00", "15m, 1h, 4h have closed": "2026-11-25T11:56:00"}
     for what, begun in cases.items():
@@ -67,7 +67,7 @@ def _measure(report: Report, case: str, count: int, begun: datetime, *, quick: b
 
 
 def _weight(ex: SimulatedExchange) -> float:
-    """Return the weight that was used on the futures host so far."""
+    """Return the weight used on the futures host so far."""
     return float(sum(ex.stats().fapi.weight_by_minute.values()))
 
 

@@ -1,7 +1,7 @@
 """Other ways to keep the latest value of every stream, from the naive to the quickest.
 
-Each is a :class:`~tests.benchmarks.machine.Client`. ``streams`` are names by route. What is not installed raises
-ImportError when it is made.
+Each is a :class:`~tests.benchmarks.machine.Client`. ``streams`` are names by route. A client whose package is not
+installed raises ImportError.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def messages(names: Sequence[str]) -> list[str]:
 
 
 def quickest_loads() -> Loads:
-    """Return the decoder of orjson, where it is installed."""
+    """Return the decoder of orjson if it is installed, otherwise that of json."""
     try:
         loads: Loads = importlib.import_module("orjson").loads
     except ImportError:
@@ -74,13 +74,13 @@ class Rival(ABC):
     def _guarded(self, route: str) -> None:
         try:
             self.run(route, f"{self.base}/{route}/stream", messages(list(self.streams[route])))
-        except BaseException as error:  # noqa: BLE001 -- told by start()
+        except BaseException as error:  # noqa: BLE001 -- raised by start()
             if not self._closing:
                 self._errors.append(error)
 
     @abstractmethod
     def run(self, route: str, url: str, subscribe: Sequence[str]) -> None:
-        """Connect, subscribe and hold what comes until the end."""
+        """Connect, subscribe, and keep what arrives until the end."""
 
     def take(self, route: str, message: Any) -> None:
         """Keep a decoded message."""
@@ -142,7 +142,7 @@ class WebsocketRs(Rival):
     def start(self) -> None:
         self._connect = importlib.import_module("websocket_rs.sync.client").connect
         if self.ca_file:
-            # This process is the benchmark's own, and the client takes no authority as an argument.
+            # This process belongs to the benchmark, and the client takes no CA file as an argument.
             os.environ["SSL_CERT_FILE"] = self.ca_file
         super().start()
 
@@ -157,7 +157,7 @@ class WebsocketRs(Rival):
 
 
 class Floor(Rival):
-    """The minimum that pure Python has to do: receive much at once, split the frames, keep the bytes of each stream.
+    """The minimum work in pure Python: receive much at once, split the frames, keep the bytes of each stream.
 
     It checks nothing and answers no control frame: it is a bound, not a client.
     """
@@ -226,7 +226,7 @@ class _Looped(Rival):
             return
         try:
             self._loop.run_until_complete(self._all())
-        except BaseException as error:  # noqa: BLE001 -- told by start()
+        except BaseException as error:  # noqa: BLE001 -- raised by start()
             if not self._closing:
                 self._errors.append(error)
 
@@ -243,7 +243,7 @@ class _Looped(Rival):
 
     @abstractmethod
     async def follow(self, route: str, url: str, subscribe: Sequence[str]) -> None:
-        """Connect, subscribe and hold what comes until the end."""
+        """Connect, subscribe, and keep what arrives until the end."""
 
     def context(self) -> ssl.SSLContext | None:
         return ssl.create_default_context(cafile=self.ca_file) if self.ca_file else None

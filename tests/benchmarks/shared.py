@@ -57,8 +57,8 @@ def _reader(report: Report, ex: Any, server: StoreServer, seconds: float, *, qui
         child(Ours, core=PRODUCER, config=config, symbols=ex.symbols, wait_for_trades=True) as reader,
     ):
         report.add(section, "start", f"{OURS}: ready", reader.call("started")["seconds"] * 1e3, "ms", 500.0)
-        # This comes before any flood, whose frames are ahead of those that follow: the collector then takes its streams
-        # for dead for a while, and neither it nor a reader serves anything from them.
+        # This comes before any flood, whose frames are ahead of those that follow: the collector then considers its
+        # streams dead for a while, and neither it nor a reader serves anything from them.
         _scans(report, section, server, collector, reader, 2 if quick else 5)
         lags = under_flood(ex, seconds + 0.5, lambda: reader.call("book_lags", seconds=seconds))
         for name, value in (("p50", statistics.median(lags)), ("p99", percentile(lags, 0.99))):
@@ -106,7 +106,7 @@ def _scans(report: Report, section: str, server: StoreServer, collector: Child, 
 
 
 def _server_cpu(server: StoreServer) -> float:
-    """Return the seconds of CPU that the server has used so far, those for the collector's writes included."""
+    """Return the seconds of CPU that the server has used so far, including those for the collector's writes."""
     used = server.client().info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
 
@@ -115,7 +115,7 @@ READERS = 20
 
 
 def measure_readers(report: Report, *, quick: bool, symbols: int) -> None:
-    """Measure many readers that scan everything once a minute beside one collector."""
+    """Measure many readers, each scanning everything once a minute, beside one collector."""
     section = f"{READERS} readers, each scanning {symbols} symbols once a minute"
     with StoreServer("valkey") as server, SimulatedExchange(symbols, seed=7, **UNLIMITED) as ex, ExitStack() as stack:
         config = settings(ex, shared=server.url, **GENEROUS)

@@ -41,7 +41,7 @@ def test_its_memory_does_not_grow_with_the_values() -> None:
 @pytest.mark.parametrize(
     ("samples", "more"),
     [
-        ([9.0, 9.0, 5.0, 5.0, 5.0, 5.0], 0.0),  # what a warm-up took at first does not count
+        ([9.0, 9.0, 5.0, 5.0, 5.0, 5.0], 0.0),  # memory used only during warm-up does not count
         ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2.0),
         ([1.0, 1.0, 1.0, 1.0, 1.0, 50.0, 1.0, 1.0, 1.0], 0.0),
         ([1.0] * 5, None),

@@ -156,7 +156,7 @@ def test_candles_that_turn_in_a_flood_are_closed_before_the_next_begin() -> None
             before = seen[name][-3]["k"]
             assert last["k"]["L"] - before["L"] == last["k"]["n"] - before["n"] >= 0
         assert not any(event["k"]["x"] for event in seen[names[2]])
-        # What has come is what the flood says it has sent, including the last events of the two candles.
+        # What has arrived is what the flood reports as sent, including the last events of the two candles.
         count = sum(map(len, seen.values()))
         [result] = results
         while count < result.frames + result.extra:

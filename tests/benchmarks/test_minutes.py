@@ -9,7 +9,7 @@ from ats_sync.venue.endpoints import Bucket
 from .minutes import INTERVALS, dictated, ours, repair_of, seconds_of, start_of
 
 SHARE = 1_920
-"""What a process may use of a minute."""
+"""How much of a minute's weight a process may use."""
 
 
 @pytest.mark.parametrize("second", [0, 52])

@@ -19,12 +19,12 @@ from .report import OURS, Report
 
 LATENCY = 0.2
 SHARE, LIMIT, WINDOW = 0.7, 2400, 60.0
-"""What warm-up may use of the limit a minute: the share of this process less the part kept free for repairs."""
+"""The part of the limit that warm-up may use in a minute: this process's share less the reserve for repairs."""
 KLINES_WEIGHT = 2
 
 
 def prepared(symbols: int, **options: Any) -> SimulatedExchange:
-    """Run an exchange that has already generated the history that will be requested, which is not to be measured."""
+    """Run an exchange that has already generated the history to be requested, so generating it is not measured."""
     ex = exchange(symbols, **options)
     for symbol in ex.symbols:
         for interval in INTERVALS:
@@ -61,13 +61,13 @@ def measure(report: Report, *, quick: bool, symbols: int) -> None:
 
 
 def _into_a_new_minute(ex: SimulatedExchange) -> None:
-    """Let a new minute begin, since what was requested while preparing must not count."""
+    """Wait for a new minute, since requests made while preparing must not count."""
     if ex.stats().fapi.used_weight:
         threading.Event().wait((60_000 - ex.now() % 60_000) / 1e3)
 
 
 def _one_after_another(report: Report, section: str, symbols: int) -> None:
-    """Measure the naive method, of which a few requests show the rest."""
+    """Measure a few requests of the naive method, and extrapolate to the rest."""
     import requests
 
     few = 20
@@ -86,7 +86,7 @@ def _one_after_another(report: Report, section: str, symbols: int) -> None:
 
 FLAT, MOST_SCANS = 1.15, 4.5
 GENTLE: dict[str, Any] = {"max_rest_threads": 16}
-"""The exchange answers thousands of requests of a start on one core, on which its market goes on, too."""
+"""The exchange answers the thousands of requests of a start on one core, which its market needs as well."""
 STAYS_LIVE = 120.0
 
 
@@ -124,8 +124,8 @@ def _size(count: int) -> str:
 def _grown_to(report: Report, section: str, count: int, usual: int, seconds: float, stays: float) -> None:
     """Measure one size; ``stays`` is how long the largest is watched without a flood."""
     who = _size(count)
-    # With more symbols each trades less, and less than in proportion, since fewer trades then share a frame: the
-    # exchange must not get busier with more symbols, or its own lag would be measured.
+    # With more symbols, each one trades less, and less than in proportion, since fewer trades then share a frame: if the
+    # exchange got busier with more symbols, its own lag would be measured.
     with (
         prepared(count, activity=1.0 if count <= usual else 0.4 * usual / count, **UNLIMITED) as ex,
         child(
