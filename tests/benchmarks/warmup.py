@@ -124,8 +124,8 @@ def _size(count: int) -> str:
 def _grown_to(report: Report, section: str, count: int, usual: int, seconds: float, stays: float) -> None:
     """Measure one size; ``stays`` is how long the largest is watched without a flood."""
     who = _size(count)
-    # With more symbols, each one trades less, and less than in proportion, since fewer trades then share a frame: if the
-    # exchange got busier with more symbols, its own lag would be measured.
+    # With more symbols, each one trades less, and less than in proportion, since fewer trades then share a frame: if
+    # the exchange got busier with more symbols, its own lag would be measured.
     with (
         prepared(count, activity=1.0 if count <= usual else 0.4 * usual / count, **UNLIMITED) as ex,
         child(
