@@ -1,4 +1,4 @@
-"""First steps: follow two symbols, read every kind of data, and see that the reads cause no requests.
+"""First steps: follow two symbols, read the usual kinds of data, and see that the reads cause no requests.
 
 python examples/quick_start.py                       # the real exchange, or the one that BINANCE_… variables name
 python examples/quick_start.py --simulate            # the simulated exchange
