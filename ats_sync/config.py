@@ -92,7 +92,8 @@ class Config:
     flush: float = 0.05
     """How often a collector writes what has changed: a smaller value adds CPU and saves lag."""
     take_over: bool = False
-    """Whether a collector, once all of its series are fresh, has the one that leads hand over to it."""
+    """Whether a collector has the one that leads hand over to it: once all of its series are fresh, at the latest five
+    minutes after its start."""
     shard: str = "1/1"
     """Which part of all symbols a collector has, such as ``2/3``: with several shards, each has its own leader."""
     egress: str = "default"
@@ -108,7 +109,8 @@ class Config:
     healthy_after: float = 60.0
     """A connection that lasted this long has its back-off reset."""
     connection_max_age: float = 23 * 3600.0
-    """A connection is replaced, without a gap, when it reaches this age (the exchange closes it after 24 hours)."""
+    """A connection is replaced, without a gap, before it reaches this age (the exchange closes it after 24 hours): each
+    one at another age, so that they are not all replaced at once."""
     ping_interval: float = 1.0
     """A connection on which nothing arrived for this long is pinged."""
     silence_limit: float = 6.0

@@ -11,7 +11,8 @@ Common to all functions: symbols are upper-cased; limits are clamped to what the
 are passed on unchecked; times are ms. What is returned belongs to the caller. Errors are OSError or ValueError with the
 HTTP status and the exchange's number in their text: see :mod:`ats_sync.errors`.
 
-Environment, read at import: ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_API_KEY``, ``BINANCE_API_SECRET``.
+Environment, read at import: ``BINANCE_FAPI_BASE``, ``BINANCE_SPOT_BASE``, ``BINANCE_API_KEY``, ``BINANCE_API_SECRET``,
+and what else :meth:`ats_sync.Config.from_env` reads.
 """
 
 from __future__ import annotations

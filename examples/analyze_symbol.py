@@ -3,7 +3,7 @@
     python examples/analyze_symbol.py ETHUSDT
     python examples/analyze_symbol.py --simulate
 
-The two lines of ``main()`` that start the shared manager turn a dozen requests per symbol into none.
+The two lines of ``main()`` that start the shared manager turn ten requests per symbol into none.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def no_process_is_left() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def exchanges_are_forked(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Save embedded exchanges most of their start, except in the tests of that start."""
+    """Save simulated exchanges most of their start, except in the tests of that start."""
     as_programs_do = "simulator" in PurePosixPath(request.node.nodeid).parts
     with contextlib.nullcontext() if as_programs_do else forked.exchanges():
         yield

@@ -1,4 +1,4 @@
-"""The embedded exchanges of the tests, forked from a process that has loaded what they need: loading it for each of
+"""The simulated exchanges of the tests, forked from a process that has loaded what they need: loading it for each of
 them would take most of its start, and these starts a good part of the suite's time.
 
 ``tests/simulator`` starts them as programs do (:func:`exchanges` is for everybody else). As a program, this is the
@@ -125,7 +125,7 @@ class Forked:
 
 @contextlib.contextmanager
 def exchanges() -> Iterator[None]:
-    """Let embedded exchanges be forked until the end of the block, where the system can do that."""
+    """Let simulated exchanges be forked until the end of the block, where the system can do that."""
     from ats_sync.simulator import child
 
     if not can_fork():

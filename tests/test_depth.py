@@ -1,4 +1,4 @@
-"""Full order books over real sockets: the manager on the embedded exchange."""
+"""Full order books over real sockets: the manager on the simulated exchange."""
 
 from __future__ import annotations
 

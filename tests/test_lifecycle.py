@@ -1,4 +1,4 @@
-"""Starting and closing, on the embedded exchange."""
+"""Starting and closing, on the simulated exchange."""
 
 from __future__ import annotations
 

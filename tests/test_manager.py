@@ -1,4 +1,4 @@
-"""The manager on the embedded exchange, over real sockets."""
+"""The manager on the simulated exchange, over real sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events of a manager on the embedded exchange, over real sockets, across a cut exactly at the turn."""
+"""Events of a manager on the simulated exchange, over real sockets, across a cut exactly at the turn."""
 
 from __future__ import annotations
 

@@ -41,6 +41,22 @@ def test_an_unknown_fault_is_refused_in_one_sentence(capsys: pytest.CaptureFixtu
     assert FAULTS.names()[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shared", "--symbols", "200"], "--symbols cannot be used with --shared"),
+        (["--shared", "--intervals", "1m"], "--intervals cannot be used with --shared"),
+        (["--shared", "--pause"], "--pause cannot be used with --shared"),
+        (["--schedules", "3"], "--schedules can only be used with --shared"),
+    ],
+)
+def test_options_that_would_change_nothing_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    assert main(["stress", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_feed_of_an_earlier_epoch_is_found() -> None:
     epochs = iter([b"5", None, b"7", b"5", b"7"])
     client = SimpleNamespace(hget=lambda *_: next(epochs), close=lambda: None)

@@ -239,6 +239,8 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--only", type=_names, default=[], metavar="A,B", help="only these faults")
     command.add_argument("--json", metavar="FILE", help="also write the figures to this file")
+    # Which of these were given matters beside --shared; ``stress.Options`` has the defaults.
+    command.set_defaults(symbols=None, intervals=None, readers=None, pause=None)
 
     command = commands.add_parser("compare", help="run the same scan by REST alone and through the manager")
     command.set_defaults(run=_compare)

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import MissingExtra
 from ..stress import FAULTS, Options, Report, run_stress
@@ -15,29 +16,29 @@ from ..stress.shared.faults import FAULTS as SHARED_FAULTS
 from .exits import FAILED, OK, USAGE, CommandFailed, interrupted_status
 from .screen import Screen, Table
 
+OF_ONE_MANAGER = ("symbols", "intervals", "readers", "pause")
+"""Options of the run with one manager alone; None where they are not given."""
+
 
 def run(options: Namespace) -> int:
     """Run it and show the findings; the exit status says whether every promise was kept."""
     screen = Screen(sys.stdout)
+    given: dict[str, Any] = {name: each for name in OF_ONE_MANAGER if (each := getattr(options, name)) is not None}
     if options.shared:
+        if given:
+            raise CommandFailed(f"--{next(iter(given))} cannot be used with --shared, whose schedules choose it", USAGE)
         return _run_shared(screen, options)
+    if options.schedules is not None:
+        raise CommandFailed("--schedules can only be used with --shared", USAGE)
+    if "intervals" in given:
+        given["intervals"] = tuple(given["intervals"])
+    chosen = Options(seconds=options.seconds, seed=options.seed, only=tuple(options.only), **given)
     screen.heading(
-        f"{options.symbols} symbols × {len(options.intervals)} intervals, books and trades; faults for "
-        f"{options.seconds:g} s, seed {options.seed}"
+        f"{chosen.symbols} symbols × {len(chosen.intervals)} intervals, books and trades; faults for "
+        f"{chosen.seconds:g} s, seed {chosen.seed}"
     )
-    _check_names(options.only, FAULTS.names())
-    report = run_stress(
-        Options(
-            seconds=options.seconds,
-            symbols=options.symbols,
-            intervals=tuple(options.intervals),
-            seed=options.seed,
-            readers=options.readers,
-            pause=options.pause,
-            only=tuple(options.only),
-        ),
-        _teller(screen),
-    )
+    _check_names(chosen.only, FAULTS.names())
+    report = run_stress(chosen, _teller(screen))
     if options.json is not None:
         _write(report, options.json)
     _show(screen, report)

@@ -23,7 +23,7 @@ from .. import __version__
 from ..engine.quality import SAMPLE_EVERY, Quality
 from ..engine.stream_session import LAG_BOUNDS
 from ..events.values import CandleEvent, Missed
-from ..feeds import FEEDS, Cause, Kind
+from ..feeds import Cause, Kind
 from ..manager import DataManager
 from ..overview import BUCKET, Totals
 from ..publisher.publisher import CallbackHandle
@@ -42,7 +42,7 @@ from ..status import (
 from ..store.closed import SOURCES
 from ..venue.endpoints import Host
 from .replies import Reply
-from .views import Views
+from .views import Views, bound
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 DELAY_BOUNDS = (0.25, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 5.0, 7.5, 10.0, 30.0, 60.0)
@@ -318,7 +318,7 @@ def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metri
     oldest = GaugeMetricFamily(
         "ats_sync_feed_oldest_age_seconds", "Age of the series whose newest event is the oldest.", labels=["kind"]
     )
-    bound = GaugeMetricFamily(
+    bounds = GaugeMetricFamily(
         "ats_sync_feed_max_age_seconds",
         "Within which a series, or its stream's last sign of life, is fresh.",
         labels=["kind"],
@@ -328,9 +328,9 @@ def _feeds(summaries: Iterable[KindSummary], *, streams: bool) -> Iterator[Metri
             feeds.add_metric([kind.value, state.value], states[state])
         if age is not None:
             oldest.add_metric([kind.value], age)
-        if (most := FEEDS[kind].max_age(streams=streams) or FEEDS[kind].stream_timeout) is not None:
-            bound.add_metric([kind.value], most)
-    yield from (feeds, oldest, bound)
+        if (most := bound(kind, streams=streams)) is not None:
+            bounds.add_metric([kind.value], most)
+    yield from (feeds, oldest, bounds)
 
 
 # A counter exists from the start: Prometheus sees no increase where one appears with its first event.

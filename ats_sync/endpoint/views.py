@@ -14,7 +14,7 @@ import orjson
 
 from .. import __version__
 from ..engine.budget import Usage
-from ..feeds import FEEDS
+from ..feeds import FEEDS, Kind
 from ..manager import DataManager
 from ..overview import BUCKET
 from ..status import GOOD, ConnectionStatus, KindSummary, Overall, Status, Summary
@@ -74,7 +74,7 @@ class Views:
         return Reply(503, orjson.dumps({"state": status.state.value, "reason": reason}))
 
     def status(self) -> Reply:
-        """Return the whole state as JSON; its fields are those of :class:`~ats_sync.Status`."""
+        """Return the state as JSON: what :class:`~ats_sync.Status` and ``get_stats()`` say, without single series."""
         return Reply(200, orjson.dumps(self._as_json()))
 
     def metrics(self) -> Reply:
@@ -159,13 +159,20 @@ def budget(usage: Mapping[Host, Usage], blocked: Mapping[str, float]) -> dict[st
     }
 
 
+def bound(kind: Kind, *, streams: bool) -> float | None:
+    """Return the age (s) up to which a series of a kind, or its stream's last sign of life, is fresh; None where age
+    proves nothing."""
+    feed = FEEDS[kind]
+    return feed.max_age(streams=streams) or feed.stream_timeout or None
+
+
 def kinds(summaries: Iterable[KindSummary], *, streams: bool) -> dict[str, Any]:
     """Return for each kind how many series are in each state, the oldest age and its bound."""
     return {
         kind.value: {
             "series": {state.value: count for state, count in states.items()},
             "oldest": oldest,
-            "bound": FEEDS[kind].max_age(streams=streams) or FEEDS[kind].stream_timeout,
+            "bound": bound(kind, streams=streams),
         }
         for kind, states, oldest in summaries
     }

@@ -1,4 +1,4 @@
-"""The probe confirms every fact on the embedded exchange, and names one that has changed."""
+"""The probe confirms every fact on the simulated exchange, and names one that has changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ats_sync.cli.probe import FACTS, MOST_WEIGHT, REQUESTS, SPOT_REQUESTS, Repl
 
 @pytest.fixture(scope="module")
 def probed() -> tuple[int, str, Seen]:
-    """Exit status, output and everything that was seen in one run on the embedded exchange."""
+    """Exit status, output and everything that was seen in one run on the simulated exchange."""
     seen: list[Seen] = []
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
         honest = probe.look

@@ -1,4 +1,4 @@
-"""The embedded exchange in the foreground."""
+"""The simulated exchange in the foreground."""
 
 from __future__ import annotations
 

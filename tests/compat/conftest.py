@@ -1,4 +1,4 @@
-"""The shim without a manager on recorded answers, and with one on the embedded exchange."""
+"""The shim without a manager on recorded answers, and with one on the simulated exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Plain clients and waits, for tests of the embedded exchange."""
+"""Plain clients and waits, for tests of the simulated exchange."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restarts on the embedded exchange: what they cost, and that nothing wrong is served whatever came before."""
+"""Restarts on the simulated exchange: what they cost, and that nothing wrong is served whatever came before."""
 
 from __future__ import annotations
 
