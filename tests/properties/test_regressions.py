@@ -14,6 +14,7 @@ from ..virtual.faults import (
     Cut,
     Dark,
     Deaf,
+    Delist,
     Events,
     Fault,
     HalfOpen,
@@ -1499,3 +1500,14 @@ def test_no_candle_becomes_final_before_its_close_while_both_clocks_lag_behind()
         WallClock(48_200, -3.0),
     )
     run(Schedule(setting, 741404, faults, report_lag=2000))
+
+
+def test_what_a_book_lacks_of_the_time_after_the_last_quotes_before_a_delisting_is_shown_by_nothing() -> None:
+    script = (
+        *((56_260, "halt", "BTCUSDT"), (59_640, "trade", "XRPUSDT"), (110_400, "trade", "XRPUSDT")),
+        *((148_760, "resume", "BTCUSDT"), (152_980, "trade", "XRPUSDT")),
+    )
+    names, ticks = ("BTCUSDT", "BTCDOMUSDT", "XRPUSDT"), (700, 300, 1500)
+    setting = Setting(196825, 1_794_182_365_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
+    faults = (Mute(11_400, 2_350, "btcdomusdt@depth20@100ms", "ever"), Delist(13_250, "BTCDOMUSDT"))
+    run(Schedule(setting, 895337, faults))

@@ -30,7 +30,7 @@ from .care import forgotten
 from .exchange import BrokenPromise, Exchange
 from .faults import Fault, MarketFault
 from .process import Process
-from .recording import FULL_LEVELS, SETTINGS, recording
+from .recording import FULL_LEVELS, QUOTES_EVERY, SETTINGS, recording
 from .reported import NOTHING, DerivedTruth, KlineTruth, Position
 from .script import MINUTE, Setting
 from .timeline import MachineClocks, Timeline
@@ -439,7 +439,10 @@ class World:
         def peek() -> None:
             book = _read(self.process.reads, book_of(symbol, 20, None))
             damaged = self._is_damaged(stream)
-            since = self._until_delisting(symbol, self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK))
+            since = self._since(STALE_DAMAGED_BOOK) if damaged else self._since(STALE_BOOK)
+            until = self._until_delisting(symbol, since)
+            # What a damaged stream left out after the last quotes of a symbol that has left is shown by nothing.
+            since = until // QUOTES_EVERY * QUOTES_EVERY if damaged and until < since else until
             reported = NOTHING if self._unwitnessed(stream) else known.last_reported(since)
             book = self._as_recorded(symbol, book)
             if damaged and reported != NOTHING and truth.same_touch(book, known, reported):
