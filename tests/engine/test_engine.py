@@ -7,7 +7,6 @@ from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
 from ats_sync.store.series import Series
 from ats_sync.venue.endpoints import Host, Route
-from ats_sync.venue.intervals import HOUR
 
 from .bench import TURN, Bench, deep, failing
 
@@ -182,17 +181,6 @@ def test_nothing_grows_with_time() -> None:
     assert size() <= after_a_while + 10
     assert len(bench.engine.connections.connections) <= 3
     assert bench.run(30, until=bench.all_live)
-
-
-def test_every_kind_that_is_followed_has_its_policy() -> None:
-    assert set(FEEDS) == set(Kind) - {Kind.ANSWER}
-    for kind, feed in FEEDS.items():
-        assert feed.kind is kind
-        assert feed.stream is not None or feed.poll is not None
-        if feed.poll is not None and feed.poll.max_age is not None:
-            assert feed.poll.every < feed.poll.max_age, "or every poll would come too late"
-    every = {kind: feed.poll.every for kind, feed in FEEDS.items() if feed.poll is not None}
-    assert (every[Kind.OPEN_INTEREST], every[Kind.SPOT], every[Kind.MARK]) == (240, 48, HOUR / 1000 * 0.8)
 
 
 def test_the_policy_says_which_series_may_need_a_new_answer_though_nothing_is_missing() -> None:

@@ -6,13 +6,12 @@ import pytest
 
 from ats_sync.config import Config
 from ats_sync.errors import MalformedAnswer
-from ats_sync.feeds import FEEDS, Key, Kind, route_of, stream_of
+from ats_sync.feeds import FEEDS, Key, Kind
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore, keys_of
 from ats_sync.store.periods import OpenInterestSeries
 from ats_sync.store.series import Change, Copied, Origin, StoreEvent
 from ats_sync.venue import endpoints
-from ats_sync.venue.endpoints import Route
 
 from ..venue import recording as real
 from ..venue import samples
@@ -137,29 +136,6 @@ def test_following_twice_begins_only_what_is_new() -> None:
         Key(Kind.OPEN_INTEREST, "ETHUSDT", "1h"),
     }
     assert store.symbols == {SYMBOL, "ETHUSDT"}
-
-
-@pytest.mark.parametrize(
-    ("key", "stream", "route"),
-    [
-        (Key(Kind.KLINES, CHINESE, "1h"), "币安人生usdt@kline_1h", Route.MARKET),
-        (Key(Kind.TRADES, SYMBOL), "btcusdt@aggTrade", Route.MARKET),
-        (Key(Kind.BOOK, SYMBOL), "btcusdt@depth20@100ms", Route.PUBLIC),
-        (Key(Kind.MARK), "!markPrice@arr@1s", Route.MARKET),
-        (Key(Kind.LIQUIDATIONS), "!forceOrder@arr", Route.MARKET),
-        (Key(Kind.TICKERS), "!ticker@arr", Route.MARKET),
-        (Key(Kind.QUOTES), "!bookTicker", Route.PUBLIC),
-        (Key(Kind.CONTRACTS), "!contractInfo", Route.MARKET),
-        (Key(Kind.OPEN_INTEREST, SYMBOL, "1h"), None, None),
-        (Key(Kind.SPOT), None, None),
-        (Key(Kind.CLOCK), None, None),
-        (Key(Kind.LISTINGS), None, None),
-    ],
-)
-def test_every_kind_has_its_stream_and_its_route(key: Key, stream: str | None, route: Route | None) -> None:
-    assert stream_of(key) == stream
-    if route is not None:
-        assert route_of(key) is route
 
 
 def test_every_frame_of_the_recording_is_used(recording: Path) -> None:
