@@ -141,16 +141,16 @@ def _switching() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_switching")
 def test_no_traffic_is_lost_where_several_connections_end_at_once(counters: Counters) -> None:
-    together = threading.Barrier(4)
+    together = threading.Barrier(8)
 
     def end() -> None:
         together.wait()
-        for _ in range(500):
+        for _ in range(2_000):
             counters.stream_ended("market", Traffic(1), "")
 
-    threads = [threading.Thread(target=end) for _ in range(4)]
+    threads = [threading.Thread(target=end) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert counters.streams_ended()[0]["market"].frames == 2_000
+    assert counters.streams_ended()[0]["market"].frames == 16_000
