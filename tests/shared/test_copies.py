@@ -8,34 +8,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ats_sync import Config
-from ats_sync.engine.quality import Quality
 from ats_sync.errors import MalformedAnswer
 from ats_sync.feeds import Key, Kind
 from ats_sync.shared.copies import LINKS_EVERY, LOOK_EVERY, ROUND, Changes, Copies
 from ats_sync.shared.layout import (
-    Feed,
-    MalformedFeed,
-    facts_text,
-    feed_in,
-    feed_text,
     field_of,
     head_in,
-    head_pieces,
-    key_of,
-    lead_text,
     numbers_in,
     part_of,
-    quality_in,
-    quality_text,
-    ranges,
-    wish_in,
-    wish_of,
 )
-from ats_sync.shared.protocol import pack
 from ats_sync.store.book import BookSeries
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.market import MarketStore
@@ -306,80 +291,3 @@ def test_tickers_are_copied_one_by_one_and_dated_by_the_frames_that_had_come(dat
             assert replica.look(symbol) == board.look(symbol)
         assert replica.look_at_all()[1] == board.look_at_all()[1]
         assert replica.look_at_all()[0].event <= max(board.look_at_all()[0].event, 0)
-
-
-# --- the text ---------------------------------------------------------------------------------------
-
-names = st.text(alphabet="ABCUSDT0123456789币_", min_size=1, max_size=12)
-keys = st.builds(Key, st.sampled_from(Kind), names, st.sampled_from(["", "1m", "1h"]))
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(key=keys, rows=st.integers(0, 99_999))
-def test_names_are_read_as_they_were_written(key: Key, rows: int) -> None:
-    assert key_of(field_of(key)) == key
-    assert wish_in(wish_of(key, rows)) == (key, rows)
-
-
-@given(numbers=st.lists(st.integers(1, 10**9), unique=True, max_size=30))
-def test_numbers_are_read_as_they_were_written(numbers: list[int]) -> None:
-    assert numbers_in(ranges(numbers)) == numbers
-
-
-@settings(max_examples=50)
-@given(
-    facts=st.lists(json_values, max_size=4),
-    texts=st.lists(st.binary(max_size=30), max_size=4),
-    parts=st.sampled_from([b"", b"1-3,7-7"]),
-    suspected=st.text(max_size=10),
-    cut=st.integers(1, 20),
-)
-def test_a_head_is_read_as_it_was_written_and_refused_where_it_is_cut(
-    facts: list[Any], texts: list[bytes], parts: bytes, suspected: str, cut: int
-) -> None:
-    copied = Copied(LINK, suspected, facts, texts)
-    pieces = head_pieces(pack(b"name"), lead_text(LINK, suspected, parts) + facts_text(copied), texts)
-    (text,) = heads_of(Changes(list(pieces), [len(pieces)], [], [], [], [])).values()
-    head = head_in(text)
-    assert head == (parts, LINK.number, suspected, facts, texts)
-    with pytest.raises(MalformedFeed):
-        head_in(text[:-cut])
-    with pytest.raises(MalformedFeed):
-        head_in(text + b"x")
-
-
-@pytest.mark.parametrize("wrong", [b"", b"{}", b"[1,2]", b"nothing", b"\xff"])
-def test_what_is_not_a_feed_is_refused(wrong: bytes) -> None:
-    with pytest.raises(MalformedFeed):
-        feed_in(wrong)
-    with pytest.raises(MalformedFeed):
-        head_in(wrong)
-
-
-@pytest.mark.parametrize("wrong", [b"", b"klines|BTCUSDT|1m", b"klines|BTCUSDT|1m|x", b"what|BTCUSDT||1", b"\xff|1"])
-def test_what_is_not_a_wish_is_refused(wrong: bytes) -> None:
-    with pytest.raises(MalformedFeed):
-        wish_in(wrong)
-
-
-def test_a_feed_is_read_as_it_was_written() -> None:
-    feed = Feed(
-        -0.01, 0.02, True, 17.5, {1: ("market", True, 16.25), 3: ("public", False, 2.0)}, True, {"X": "gone"}, ["Y"],
-        12, "host:7", "live", "every series is fresh", 800, {"Z": 5},
-    )  # fmt: skip
-    assert feed_in(feed_text(feed)) == feed
-
-
-def test_a_quality_is_read_as_it_was_written() -> None:
-    quality = Quality(0.9321, 0.125, 0.0, 0.25, 0.0, 300.0)
-    assert quality_in(quality_text(quality, 12)) == (quality, 12)
-
-
-@pytest.mark.parametrize("wrong", [b"", b"[]", b"[1,2]", b"{}", b"5", b'["x",1,2,3,4,5,6]'])
-def test_what_is_not_a_quality_is_refused(wrong: bytes) -> None:
-    with pytest.raises(MalformedFeed):
-        quality_in(wrong)
