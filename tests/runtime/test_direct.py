@@ -100,6 +100,17 @@ def test_what_does_not_fit_into_the_budget_in_time_is_refused_at_once_and_not_se
     assert (made.counters.requests()["read"], made.requests.connected) == (0, False)
 
 
+def test_a_budget_that_is_free_too_late_to_send_anything_is_not_waited_for(
+    exchange: SimulatedExchange, made: Direct
+) -> None:
+    with made.budget.shared():
+        made.budget.block(Host.FUTURES, made.clock.now() + PATIENCE - LEAST_TIME / 2)
+    began = time.monotonic()
+    with pytest.raises(RateLimited):
+        made.ask(exchange.symbols[0])
+    assert time.monotonic() - began < PATIENCE / 2
+
+
 def test_it_waits_for_a_budget_that_is_free_in_time(exchange: SimulatedExchange, made: Direct) -> None:
     until = made.clock.now() + 0.2
     with made.budget.shared():
