@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -101,7 +102,11 @@ def test_candles_of_a_spot_pair_are_its_own() -> None:
 def test_without_a_spot_pair_nothing_is_sent_or_followed() -> None:
     asked = Asked()
     asked.desk.store.spot.replace({"ETHUSDT": "7.6"}, Origin(MIDNIGHT))
-    for read in (lambda: asked.text.klines(SYMBOL, "1m", 10, spot=True), lambda: asked.text.spot_price(SYMBOL)):
+    reads: list[Callable[[], Text]] = [
+        lambda: asked.text.klines(SYMBOL, "1m", 10, spot=True),
+        lambda: asked.text.spot_price(SYMBOL),
+    ]
+    for read in reads:
         with pytest.raises(RequestRejected) as refused:
             read()
         assert (refused.value.status, refused.value.code) == (400, -1121)
@@ -156,7 +161,8 @@ def test_a_quote_is_that_of_the_stream_where_it_has_all_that_rest_writes() -> No
         "symbol": SYMBOL, "bidPrice": "7.6110", "bidQty": "10", "askPrice": "7.6120", "askQty": "10",
         "time": MIDNIGHT - 4, "lastUpdateId": 3,
     }  # fmt: skip
-    assert (text.from_memory, text.age) == (True, pytest.approx(1.5))
+    assert text.from_memory
+    assert text.age == pytest.approx(1.5)
     assert asked.wanted == [(Key(Kind.BOOK, SYMBOL), 20)]
 
 
@@ -173,8 +179,8 @@ def test_spot_prices_come_from_the_poll_with_its_age() -> None:
     one, every = asked.text.spot_price(SYMBOL), asked.text.spot_prices()
     assert orjson.loads(one.body) == {"symbol": SYMBOL, "price": "7.6"}
     assert orjson.loads(every.body) == [{"symbol": SYMBOL, "price": "7.6"}, {"symbol": "ETHUSDT", "price": "2"}]
-    assert (one.from_memory, one.age) == (True, pytest.approx(12.0))
-    assert (every.from_memory, every.age) == (True, pytest.approx(12.0))
+    assert (one.from_memory, every.from_memory) == (True, True)
+    assert [one.age, every.age] == pytest.approx([12.0, 12.0])
     asked.desk.later(50.0)  # it is too old
     asked.desk.answers = [{SYMBOL: "9"}]
     assert asked.text.spot_price(SYMBOL) == Text(compact({"symbol": SYMBOL, "price": "9"}), False)
@@ -213,7 +219,8 @@ def test_an_answer_is_handed_on_as_it_came_and_given_again_for_its_lifetime_with
     asked.desk.later(60.0)
     again = asked.text.pass_on(url, 60.0)
     assert again.body == body.replace(b"%d" % MIDNIGHT, b"%d" % (MIDNIGHT + 60_000))
-    assert (again.from_memory, again.age) == (True, pytest.approx(60.0))
+    assert again.from_memory
+    assert again.age == pytest.approx(60.0)
     asked.desk.later(0.1)
     assert asked.text.pass_on(url, 60.0) == Text(b"second", False, 0.0)
 

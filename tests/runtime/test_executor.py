@@ -107,7 +107,8 @@ def test_an_answer_is_merged_counted_and_given_to_the_reader() -> None:
     assert done.error is None
     book = scene.store.book("BTCUSDT")
     assert book is not None
-    assert book.read().update_id == scene.settled().value.update_id == 7
+    assert book.read() == scene.settled().value
+    assert scene.settled().value.update_id == 7
     assert scene.sent == ["https://fapi.binance.com/fapi/v1/depth"]
     assert (scene.counters.requests()["read"], scene.statuses()) == (1, {"200": 1})
 

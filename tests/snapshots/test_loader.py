@@ -61,7 +61,7 @@ def filled() -> MarketStore:
     """Return a store that has something of every series."""
     store = MarketStore(CONFIG, lambda: 0.0, lambda: NOW)
     store.follow(KEYS)
-    store.series[CANDLES].replace(TRUTH.texts(NOW, 100), Origin(NOW, 100))  # type: ignore[arg-type]
+    store.series[CANDLES].replace(TRUTH.texts(NOW, 100), Origin(NOW, 100))
     trades = rest_trades(compact([samples.rest_trade(number) for number in range(100, 140)]))
     store.series[TRADES].replace(trades, Origin(NOW, 40))
     store.series[INTEREST].replace([samples.open_interest_row(MIDNIGHT)], Origin(NOW, 300))
@@ -80,7 +80,7 @@ class Scene:
         self.clock.set_exchange(self.time.at)
         self.store = MarketStore(CONFIG, self.clock.now, self.clock.exchange_ms)
         self.store.follow(keys)
-        self.runtime: Any = StubRuntime(self.store)
+        self.runtime = StubRuntime(self.store)
         self.stop = threading.Event()
         self.demanded: list[tuple[Key, int, Key | None]] = []
         self.loader = Loader(CONFIG, self.clock, self.store, places, self.stop, self._demand)
@@ -88,7 +88,7 @@ class Scene:
             body = compact(samples.exchange_info({SYMBOL: "TRADING"}, onboarded={SYMBOL: LISTED}))
             self.store.listings.replace(exchange_info(body), Origin(self.clock.exchange_ms()))
         self.loader.expect(keys)
-        self.loader.begin(self.runtime)
+        self.loader.begin(self.runtime)  # type: ignore[arg-type]
 
     def _demand(self, key: Key, rows: int) -> None:
         self.demanded.append((key, rows, self.loader.resuming))

@@ -82,7 +82,7 @@ def test_no_retry_mends_it(monkeypatch: pytest.MonkeyPatch) -> None:
         def is_module_patched(name: str) -> bool:
             return name == "threading"
 
-    monkeypatch.setitem(sys.modules, "gevent.monkey", Patched)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "gevent.monkey", Patched)
     with pytest.raises(ConfigError) as refused:
         check_unpatched()
     assert not refused.value.retryable

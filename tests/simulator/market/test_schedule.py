@@ -22,7 +22,8 @@ def test_what_is_due_happens_in_order_of_time_then_of_the_calls(delays: list[int
 
 
 def test_subjects_at_the_same_time_need_no_order_of_their_own() -> None:
-    schedule, happened = Schedule(START), []
+    schedule = Schedule(START)
+    happened: list[object] = []
     for subject in (object(), object(), object()):
         schedule.at(START, happened.append, subject)
     schedule.run(START)
@@ -30,7 +31,8 @@ def test_subjects_at_the_same_time_need_no_order_of_their_own() -> None:
 
 
 def test_an_event_that_schedules_others_has_those_run_too_which_are_due() -> None:
-    schedule, happened = Schedule(START), []
+    schedule = Schedule(START)
+    happened: list[tuple[int, int]] = []
 
     def each_second(count: int) -> None:
         happened.append((schedule.now, count))
