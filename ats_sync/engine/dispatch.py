@@ -117,10 +117,10 @@ class Dispatcher:
         if self.closed:
             raise NotRunning("the manager is closed")
         free = self._budget.free_at(fetch.request, fetch.cause, at)
-        if free > deadline:
+        if free > max(deadline, at.steady):  # (a deadline that has passed is no reason to blame the budget)
             raise self._too_late(fetch.request, free, at)
         job = self.queue.add(fetch)
-        reader = PendingRead(job, deadline, deadline - at.steady, wake)
+        reader = PendingRead(job, deadline, max(0.0, deadline - at.steady), wake)
         job.readers.append(reader)
         job.deadline = deadline if job.deadline is None else max(job.deadline, deadline)
         return reader

@@ -76,6 +76,12 @@ def test_the_answer_is_decoded_counted_and_paid(exchange: SimulatedExchange, mad
     assert made.requests.connected
 
 
+def test_no_time_at_all_is_not_blamed_on_the_budget(exchange: SimulatedExchange, made: Direct) -> None:
+    with pytest.raises(RequestTimeout, match="not answered within 0 s"):
+        made.ask(exchange.symbols[0], timeout=0.0)
+    assert made.requests.usage(Bucket.FUTURES).requests == 0
+
+
 def test_what_fails_is_sent_once(exchange: SimulatedExchange, made: Direct) -> None:
     exchange.fail_rest("500", count=1)
     with pytest.raises(ExchangeFailure):
