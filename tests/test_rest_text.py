@@ -114,7 +114,7 @@ def test_without_a_spot_pair_nothing_is_sent_or_followed() -> None:
     assert (asked.desk.asked, asked.wanted) == ([], [])
 
 
-def test_a_book_has_as_many_levels_as_were_asked_for() -> None:
+def test_a_book_has_as_many_levels_as_were_requested() -> None:
     asked = Asked(Key(Kind.BOOK, SYMBOL))
     asked.desk.deliver(samples.book_frame(7))
     text = asked.text.depth(SYMBOL, 5)
@@ -198,7 +198,7 @@ def test_tickers_need_streams_and_are_left_to_the_exchange_for_an_unknown_symbol
 # --- the time, and everything else ------------------------------------------------------------------------
 
 
-def test_the_time_is_told_only_where_it_is_known_well_enough() -> None:
+def test_the_time_is_published_only_where_it_is_known_well_enough() -> None:
     asked = Asked()
     clock, now = asked.desk.clock, MIDNIGHT / 1000
     assert asked.text.time() is None, "no answer of /time has come"

@@ -129,7 +129,7 @@ def test_a_failed_request_is_the_readers_error_and_changes_nothing(failure: Requ
     assert scene.statuses() == {status: 1}
 
 
-def test_what_may_succeed_later_is_retried_where_that_is_wanted() -> None:
+def test_what_may_succeed_later_is_retried_where_the_caller_says_so() -> None:
     scene = Scene(ConnectionFailed("cut"), once=False)
     retry = scene.execute()
     assert isinstance(retry, Retry)
