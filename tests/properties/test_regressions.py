@@ -1511,3 +1511,24 @@ def test_what_a_book_lacks_of_the_time_after_the_last_quotes_before_a_delisting_
     setting = Setting(196825, 1_794_182_365_000, names, ("1m", "4h"), 0.02, True, book_ticks=ticks, script=script)
     faults = (Mute(11_400, 2_350, "btcdomusdt@depth20@100ms", "ever"), Delist(13_250, "BTCDOMUSDT"))
     run(Schedule(setting, 895337, faults))
+
+
+def test_a_book_with_a_time_to_come_is_not_one_of_a_later_contract() -> None:
+    doge = (25_960, 54_640, 60_940, 70_580, 75_880, 99_840, 191_840, 192_980, 198_820, 235_560)
+    script = (*((at, "trade", "DOGEUSDT") for at in doge), (38_860, "halt", "BTCUSDT"), (102_660, "resume", "BTCUSDT"))
+    setting = Setting(
+        *(889807, 1_795_413_569_000, ("BTCUSDT", "DOGEUSDT"), ("1m", "1d"), 0.006, False),
+        book_ticks=(300, 1500),
+        script=tuple(sorted(script)),
+    )
+    faults = (Events(6_200, 1_500, "spoil", "depth20", 1.0, 3_000), Relist(11_150, "BTCUSDT", 50))
+    run(Schedule(setting, 724511, faults))
+
+
+def test_a_contract_that_first_trades_just_before_the_end_is_awaited() -> None:
+    moments = (3_220, 122_320, 130_020, 142_720, 218_540, 218_980)
+    script, names = tuple((at, "trade", "BTCDOMUSDT") for at in moments), ("BTCUSDT", "ETHUSDT", "BTCDOMUSDT")
+    setting = Setting(
+        497345, 1_795_597_147_000, names, ("1m", "3m"), 0.02, False, book_ticks=(700, 1500, 700), script=script
+    )
+    run(Schedule(setting, 692552, (Relist(18_000, "BTCDOMUSDT", 5_050, below=True),)))

@@ -237,9 +237,12 @@ class World:
             if schedule.report_lag:
                 # In a late report, what was our own a minute ago looks like another program's for as long again.
                 line.run_until(line.now + 61_000)
-        self._await_beginnings()
-        # A close may show that something is missing, as the first one after a halt does.
-        line.run_until(max(line.now, line.now // MINUTE * MINUTE + CLOSED_WITHIN))
+        settled = -1
+        while settled < line.now:
+            settled = line.now
+            self._await_beginnings()
+            # A close may show that something is missing, as the first one after a halt does.
+            line.run_until(max(line.now, line.now // MINUTE * MINUTE + CLOSED_WITHIN))
         self._check_converged()
         self._check_growth()
         self._check_pauses()
@@ -454,7 +457,9 @@ class World:
         return peek
 
     def _as_recorded(self, symbol: str, book: Book) -> Book:
-        return replace(book, update_id=self.exchange.true_update_id(symbol, book.update_id))
+        """Return a book with the update id that was recorded. A spoilt frame may bear a time to come."""
+        update_id = self.exchange.true_update_id(symbol, book.update_id)
+        return replace(book, update_id=update_id, time=min(book.time, self.line.now))
 
     def _peek_full_book(self, symbol: str) -> Callable[[], None]:
         known = self.recording.full_books[symbol]
