@@ -28,6 +28,8 @@ ARRIVES_WITHIN = 30.0
 """A request without an answer reaches the exchange within this long (seconds), or never."""
 CLOCKS_DIFFER = 2_000
 """By so much (ms) the exchange's minute may turn before or after our idea of it, beyond the uncertainty of that."""
+CLOCKS_AGREE = 1_000
+"""By so much (ms) the two clocks may differ about how long ago something was."""
 REPORTS_LAG = 5.0
 """A report may lack what reached the exchange so shortly (seconds) before it."""
 OVER_THE_TURN = 0.1
@@ -361,13 +363,19 @@ class Window:
         ]
         if not answered:
             return
-        # The steady clock may stand still while the machine sleeps: what is older by the other one is not due.
+        # The steady clock may stand still while the machine sleeps, and our idea of the exchange's time may have been
+        # corrected since: what may be older by one of the two is not due.
         oldest = at.exchange - self.seconds * 1000 + COUNT_BORDER
-        due = sum(each.cost for each in answered if each.exchange > oldest)
+        due = sum(each.cost for each in answered if each.exchange > oldest and _agree_on(each, at))
         if count * 2 < due:  # (Some prices may be lower than they are said to be.)
             self.restarts = True
         elif count >= sum(each.cost for each in answered) > self._of_since(minute.began):
             self.restarts = False
+
+
+def _agree_on(spent: _Spent, at: Moment) -> bool:
+    """Return whether both clocks agree on how long ago something was spent."""
+    return abs((at.exchange - spent.exchange) - (at.steady - spent.steady) * 1000) <= CLOCKS_AGREE
 
 
 def _minute_of(at: Moment) -> _Minute:

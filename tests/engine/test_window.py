@@ -453,11 +453,16 @@ def test_only_what_was_answered_is_evidence_that_the_count_began_again(how: dict
     assert budget.windows[Bucket.FUTURES].restarts is evidence
 
 
-@pytest.mark.parametrize(("slept", "evidence"), [(0, True), (27_000, False)])
-def test_what_was_sent_before_the_machine_slept_may_be_older_than_a_minute(slept: int, evidence: bool) -> None:
-    """The steady clock stood still, and a count that slides had rightly forgotten it."""
+@pytest.mark.parametrize(
+    ("slept", "ahead", "evidence"), [(0, 0, True), (27_000, 0, False), (48_000, 30_000, False), (48_000, 600_000, False)]
+)
+def test_what_was_sent_before_the_machine_slept_may_be_older_than_a_minute(
+    slept: int, ahead: int, evidence: bool
+) -> None:
+    """The steady clock stood still, and a count that slides had rightly forgotten it. Our idea of the time may have
+    been ahead before."""
     budget = Budget(CONFIG)
-    sent, later = Moment(1_000.0, MIDNIGHT + 30_000), Moment(1_034.0, MIDNIGHT + 64_000 + slept)
+    sent, later = Moment(1_000.0, MIDNIGHT + 30_000 + ahead), Moment(1_034.0, MIDNIGHT + 64_000 + slept)
     budget.spend(of(100), sent, Cause.READ)
     budget.ended(of(100), sent)
     budget.answered(of(1), 1, later, later.steady)
