@@ -170,7 +170,7 @@ class Contracts:
 
     def _forget_series(self, keys: Collection[Key], symbols: Collection[str], at: Moment) -> None:
         """Have the other parts forget what they know of series that have just been emptied in the store."""
-        self._reconciler.renew(keys, at)
+        self._reconciler.renew(keys, at, self._listings.onboarded)
         self._quality.forget(symbols)
         for key in keys if self._streams else ():
             name = stream_of(key) if self._store.derivations.root_of(key) == key else None

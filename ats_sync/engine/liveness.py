@@ -198,9 +198,12 @@ class SilentStreamDetector:
         if known is not None:
             known.look_again()
 
-    def forget(self, symbol: str) -> None:
-        """Forget all evidence about a symbol."""
-        self._symbols.pop(symbol, None)
+    def forget(self, symbol: str, listed: int) -> None:
+        """Forget all evidence about a symbol but the newest ticker, where that came since the contract was ``listed``
+        (exchange ms, 0 where that is not known): only beside it a later one shows that something was traded."""
+        known = self._symbols.pop(symbol, None)
+        if known is not None and 0 < listed < known.ticker[0]:
+            self._symbols[symbol] = known.of_contract()
 
     def _note_pause(self, at: Moment) -> None:
         """Tell readers up to when the streams were watched.

@@ -8,7 +8,7 @@ acknowledged has been merged (for an order book, a whole frame on that subscript
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from ..errors import AtsSyncError, RequestRejected
 from ..feeds import FEEDS, Cause, Key
@@ -99,11 +99,12 @@ class Reconciler:
             if series is not None and state.feed.own_stream:
                 series.suspect(reason)  # should it come back, what is known is not to be trusted
 
-    def renew(self, keys: Iterable[Key], at: Moment) -> None:
-        """Start over with series whose names belong to new contracts."""
+    def renew(self, keys: Iterable[Key], at: Moment, listed: Callable[[str], int]) -> None:
+        """Start over with series whose names belong to new contracts; ``listed``: when each symbol's was (exchange ms),
+        0 where that is not known."""
         for key in keys:
             epoch = self.states.pop(key).epoch
-            self.remedies.renew(key)
+            self.remedies.renew(key, listed(key.symbol))
             self.follow([key], at)
             self.states[key].epoch = epoch + 1  # what is under way is about the old contract
 

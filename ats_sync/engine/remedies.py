@@ -102,10 +102,11 @@ class Remedies:
         """Count from zero: its stream begins again, or is not followed any more."""
         self.quarantined.pop(key, None)
 
-    def renew(self, key: Key) -> None:
-        """Forget the evidence: the name belongs to a new contract."""
+    def renew(self, key: Key, listed: int) -> None:
+        """Forget the evidence: the name belongs to a new contract, which was ``listed`` then (exchange ms, 0 where that
+        is not known)."""
         self.forget(key)
-        self._detector.forget(key.symbol)
+        self._detector.forget(key.symbol, listed)
 
     def _suspect(self, key: Key, reason: str, at: Moment) -> None:
         state, series = self._states.get(key), self._streamed(key)

@@ -152,6 +152,14 @@ class SymbolSightings:
         self._ripening = deque([each for each in self._ripening if each.trade <= newest], self._ripening.maxlen)
         return current
 
+    def of_contract(self) -> SymbolSightings:
+        """Return what is known where only the newest ticker is surely of the contract that has the name now. (An answer
+        is not, since it may have lagged.)"""
+        sightings = SymbolSightings()
+        if self.base[0] == self.ticker[0]:
+            sightings.base = sightings.ticker = self.ticker
+        return sightings
+
     def look_again(self) -> None:
         """Let the next look leave out nothing."""
         self.trades_due = self.books_due = True

@@ -127,7 +127,8 @@ class DepthSequencer:
         if len(self._events) > MOST_UNAPPLIED + RECENT:
             self._events.popleft()
             self._pending = min(self._pending, len(self._events))
-        if link is not self._predecessor:
+        # (What came ahead may be of a connection that has died since, while the older one goes on.)
+        if link is not self._predecessor and (link.up or self.source is None or not self.source.up):
             self.source, self._newest_on_source = link, diff
         self.last_update_id, self.event = diff.last, diff.event
         self._rest = None

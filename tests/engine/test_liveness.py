@@ -993,9 +993,19 @@ def test_evidence_about_a_contract_does_not_count_for_another_one_of_the_same_na
     market.second += 5.0
     market.tickers(103)
     assert market.suspects(LOOK_EVERY) == set()
-    market.detector.forget(SYMBOL)
-    market.detector.forget("OTHERUSDT")
+    market.detector.forget(SYMBOL, 0)
+    market.detector.forget("OTHERUSDT", 0)
     assert market.suspects(5.0) == set()
+
+
+def test_a_ticker_since_the_contract_was_listed_is_not_forgotten(market: WatchedMarket) -> None:
+    """Only beside it does the next one show that something was traded, which every stream may have lost."""
+    market.tickers(100)
+    market.suspects(1.0)
+    market.detector.forget(SYMBOL, market.ms() - 1_500)
+    market.second += 5.0
+    market.tickers(103)
+    assert market.suspects(5.0) >= {TRADES}
 
 
 # --- books -------------------------------------------------------------------------------------------

@@ -454,7 +454,8 @@ def test_only_what_was_answered_is_evidence_that_the_count_began_again(how: dict
 
 
 @pytest.mark.parametrize(
-    ("slept", "ahead", "evidence"), [(0, 0, True), (27_000, 0, False), (48_000, 30_000, False), (48_000, 600_000, False)]
+    ("slept", "ahead", "evidence"),
+    [(0, 0, True), (27_000, 0, False), (48_000, 30_000, False), (48_000, 600_000, False)],
 )
 def test_what_was_sent_before_the_machine_slept_may_be_older_than_a_minute(
     slept: int, ahead: int, evidence: bool

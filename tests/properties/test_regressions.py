@@ -1532,3 +1532,32 @@ def test_a_contract_that_first_trades_just_before_the_end_is_awaited() -> None:
         497345, 1_795_597_147_000, names, ("1m", "3m"), 0.02, False, book_ticks=(700, 1500, 700), script=script
     )
     run(Schedule(setting, 692552, (Relist(18_000, "BTCDOMUSDT", 5_050, below=True),)))
+
+
+def test_first_trades_that_every_stream_of_a_new_contract_has_lost_are_shown_by_the_tickers() -> None:
+    """Its second subscription, once all replicas know it, forgets no ticker that came since it was listed."""
+    btc = (20_940, 21_800, 32_620, 33_540, 48_260, 63_480, 170_380, 180_160, 180_600)
+    script = tuple(sorted((*((at, "trade", "BTCUSDT") for at in btc), (57_900, "halt", "SOLUSDT"))))
+    names, ticks = ("SOLUSDT", "BTCUSDT"), (1500, 700)
+    setting = Setting(382292, 1_796_083_174_000, names, ("1m", "3m"), 0.0015, True, book_ticks=ticks, script=script)
+    faults = (Relist(2_450, "SOLUSDT", 50, below=True), Events(15_950, 6_950, "lose", "solusdt", 1.0, 3_000))
+    run(Schedule(setting, 755915, faults))
+
+
+def test_a_whole_book_stays_with_the_connection_that_lags_where_the_one_ahead_of_it_has_died() -> None:
+    other = "币安人生USDT"
+    moments = (38_380, 59_460, 78_640, 141_800, 195_460, 204_380, 204_900, 227_980)
+    script, names = tuple((at, "trade", other) for at in moments), ("BTCUSDT", other)
+    setting = Setting(620972, 1_794_268_796_000, names, ("1m", "3m"), 0.02, True, book_ticks=(1500, 700), script=script)
+    faults = (Lag(12_350, "public", 4_000), Shutdown(21_250, 2_500))
+    run(Schedule(setting, 661847, faults, connection_max_age=25.0, full_book=True))
+
+
+def test_a_count_that_slides_does_not_seem_to_restart_after_a_sleep_where_the_clock_was_ahead_at_first() -> None:
+    moments = (15_080, 33_700, 55_760, 61_080, 83_480, 97_580, 104_380, 142_280, 156_860, 178_920, 196_140, 228_120)
+    script, names = tuple((at, "trade", "DOGEUSDT") for at in moments), ("BTCUSDT", "DOGEUSDT")
+    setting = Setting(640949, 1_795_391_961_000, names, ("1m", "2h"), 0.02, True, book_ticks=(700, 700), script=script)
+    reads = (Read(28_050, "book", 0, 0, 3), Read(59_850, "mark", 0, 0, 50), Read(26_350, "book", 1, 1, 50))
+    faults = (Dark(25_350, 50), Pause(24_850, 48_150, True))
+    limits = {"weight_limit": 130, "counting": "sliding", "report_lag": 300}
+    run(Schedule(setting, 344749, faults, reads, wall_error=600.0, **limits))

@@ -111,6 +111,18 @@ def test_what_came_ahead_with_a_hole_in_it() -> None:
     assert chain.last_update_id == 22
 
 
+def test_what_came_ahead_on_a_connection_that_has_died_since_goes_on_with_the_one_that_lags() -> None:
+    lagging, dead = link(1), link(2)
+    chain = chain_of(10, 15, lagging)
+    assert chain.add(diff(16), dead)
+    dead.up = False
+    assert chain.add(diff(15), lagging)
+    assert (chain.source, chain.last_update_id) == (lagging, 16)
+    assert chain.add(diff(16), lagging)
+    assert chain.add(diff(17), lagging)
+    assert (chain.source, chain.last_update_id, chain.holes) == (lagging, 17, 0)
+
+
 def test_a_snapshot_leads_up_to_what_came_ahead() -> None:
     old, new = link(), link(2)
     chain = chain_of(10, 12, old)
