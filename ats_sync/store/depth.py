@@ -289,10 +289,11 @@ class DepthSeries(Series):
 
     def hand_over(self, old: Link, new: Link) -> bool:
         with self._lock:
-            if not self._sequencer.hand_over(old, new):
-                self._unreported |= self._sides is not None
-                self._sides = self._offered = None
-        return True
+            if self._sequencer.hand_over(old, new):
+                return True
+            self._unreported |= self._sides is not None
+            self._sides = self._offered = None
+        return False  # Where the market rests, no event would ever say so.
 
     def date_back(self, now: int) -> None:
         """Count an event that bears a time to come at ``now`` (exchange ms) as of when the book changed, which was now

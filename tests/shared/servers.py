@@ -98,7 +98,7 @@ class StoreServer:
         return redis.Redis(unix_socket_path=str(self.socket), password=self._password, socket_timeout=10)
 
     def start(self) -> None:
-        """Start it, empty, and wait until it answers."""
+        """Start it, empty, and wait until it answers. Raises :class:`NoServer` where it lacks TLS."""
         assert self._process is None
         command = [self._program, str(self._file), *(["--sentinel"] if self._sentinel else [])]
         with (self.directory / "log").open("ab") as output:
@@ -106,8 +106,11 @@ class StoreServer:
         with contextlib.suppress(AssertionError):
             until(lambda: self._answers() or self._has_ended(), STARTED_WITHIN)
         if not self._answers():
+            written = (self.directory / "log").read_text()[-2000:]
             self.stop()
-            raise AssertionError(f"{self.kind} did not start: {(self.directory / 'log').read_text()[-2000:]}")
+            if ">>> 'tls-" in written:
+                raise NoServer(f"the {self.kind} of this machine was built without TLS")
+            raise AssertionError(f"{self.kind} did not start: {written}")
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError, redis.RedisError), contextlib.closing(self.client()) as client:

@@ -554,7 +554,7 @@ class TestConnections:
         book, old = begun(100)
         new = link(2)
         book.apply(diff(106, 105), new)
-        book.hand_over(old, new)
+        assert not book.hand_over(old, new), "where the market rests, nothing else would let it be requested"
         old.up = False
         assert book.read(20) is None
         assert book.apply(diff(107, 106), new) == GAP
@@ -576,7 +576,7 @@ class TestConnections:
     def test_a_hand_over_of_a_quiet_book(self) -> None:
         book, old = begun(100)
         new = link(2)
-        book.hand_over(old, new)
+        assert book.hand_over(old, new)
         old.up = False
         assert book.live()
         assert book.apply(diff(101, 100), new) is None
