@@ -132,10 +132,9 @@ class RequestExecutor:
         status = outcome.status if isinstance(outcome, (Answer, RequestError)) else None
         self._counters.outcome(fetch.request.host, fetch.cause, status)
         if isinstance(outcome, RateLimited):
-            self._counters.limited(fetch.request.host, str(outcome))
-            log.warning(
-                "rate limited", "%s; nothing is sent to the %s host until then", outcome, fetch.request.host.value
-            )
+            host = fetch.request.host
+            self._counters.limited(host, str(outcome))
+            log.warning(f"limit of {host}", "%s; nothing is sent to the %s host until then", outcome, host.value)
         elif isinstance(outcome, Answer):
             try:
                 value = self._merge(dispatcher, send, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import Any
 
@@ -22,6 +23,8 @@ from ats_sync.errors import (
     RequestTimeout,
 )
 from ats_sync.feeds import CLOCK, LISTINGS, Cause, Key, Kind
+from ats_sync.logs import RateLimitedLogger
+from ats_sync.runtime import executor
 from ats_sync.runtime.counters import Counters
 from ats_sync.runtime.executor import RequestExecutor
 from ats_sync.store.market import MarketStore
@@ -177,6 +180,12 @@ def test_an_interrupted_request_is_settled_and_the_interruption_goes_on() -> Non
         assert scene.budget.usage(Bucket.FUTURES, moment(scene.clock)).cost > 0, "it may have been sent"
 
 
+@pytest.fixture(autouse=True)
+def own_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no other test of this process have logged the same a moment ago."""
+    monkeypatch.setattr(executor, "log", RateLimitedLogger(logging.getLogger(executor.__name__)))
+
+
 def test_a_refusal_for_the_rate_is_shown_and_its_host_left_alone(caplog: pytest.LogCaptureFixture) -> None:
     account = Account()
     limited = RateLimited("HTTP 429", retry_at=NOW + 30.0, status=429)
@@ -187,6 +196,8 @@ def test_a_refusal_for_the_rate_is_shown_and_its_host_left_alone(caplog: pytest.
     assert (scene.counters.limits(), scene.statuses()) == ({Host.FUTURES: "HTTP 429"}, {"429": 1})
     assert "nothing is sent to the futures host" in caplog.text
     assert scene.budget.blocked_until(Host.FUTURES, scene.clock.now()) == pytest.approx(NOW + 30.0)
+    Scene(limited, account=account).execute(Key(Kind.SPOT), endpoints.spot_price())
+    assert "nothing is sent to the spot host" in caplog.text, "what one host says is no reason to leave it out"
 
 
 def test_what_a_shared_account_has_no_room_for_is_not_sent() -> None:
