@@ -220,14 +220,10 @@ def _parser() -> ArgumentParser:
     command = commands.add_parser("stress", help="run random faults on a simulated exchange and check every promise")
     command.set_defaults(run=_stress)
     command.add_argument("--seconds", type=_seconds, default=60.0, metavar="S", help="how long to cause faults (60)")
-    command.add_argument(
-        "--symbols", type=_whole(1, MOST_SYMBOLS), default=200, metavar="N", help="number of symbols (200)"
-    )
+    command.add_argument("--symbols", type=_whole(1, MOST_SYMBOLS), metavar="N", help="number of symbols (200)")
     _add_intervals(command, ("1m", "15m", "1h", "4h", "1d"))
     command.add_argument("--seed", type=int, default=7, help="seed of the trades and the faults (7)")
-    command.add_argument(
-        "--readers", type=_whole(1, 64), default=4, metavar="N", help="number of threads that scan (4)"
-    )
+    command.add_argument("--readers", type=_whole(1, 64), metavar="N", help="number of threads that scan (4)")
     command.add_argument("--pause", action="store_true", help="also stop this process now and then (SIGSTOP)")
     command.add_argument(
         "--shared",
@@ -239,8 +235,7 @@ def _parser() -> ArgumentParser:
     )
     command.add_argument("--only", type=_names, default=[], metavar="A,B", help="only these faults")
     command.add_argument("--json", metavar="FILE", help="also write the figures to this file")
-    # Which of these were given matters beside --shared; ``stress.Options`` has the defaults.
-    command.set_defaults(symbols=None, intervals=None, readers=None, pause=None)
+    command.set_defaults(intervals=None)  # Whether it was given matters; ``stress.Options`` has the default.
 
     command = commands.add_parser("compare", help="run the same scan by REST alone and through the manager")
     command.set_defaults(run=_compare)

@@ -17,13 +17,13 @@ from .exits import FAILED, OK, USAGE, CommandFailed, interrupted_status
 from .screen import Screen, Table
 
 OF_ONE_MANAGER = ("symbols", "intervals", "readers", "pause")
-"""Options of the run with one manager alone; None where they are not given."""
+"""Options of the run with one manager alone; not true where they are not given."""
 
 
 def run(options: Namespace) -> int:
     """Run it and show the findings; the exit status says whether every promise was kept."""
     screen = Screen(sys.stdout)
-    given: dict[str, Any] = {name: each for name in OF_ONE_MANAGER if (each := getattr(options, name)) is not None}
+    given: dict[str, Any] = {name: each for name in OF_ONE_MANAGER if (each := getattr(options, name))}
     if options.shared:
         if given:
             raise CommandFailed(f"--{next(iter(given))} cannot be used with --shared, whose schedules choose it", USAGE)
