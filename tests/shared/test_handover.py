@@ -24,7 +24,7 @@ from ats_sync.status import FeedState
 from ..support import until
 from .feed import config_of, managed, served
 from .servers import StoreServer
-from .test_pull import FEED
+from .written import FEED
 
 SYMBOLS = 3
 

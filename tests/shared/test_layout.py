@@ -41,8 +41,7 @@ from ats_sync.shared.protocol import END, pack
 from ats_sync.store.series import Copied
 
 from ..store.contract import LINK
-from .test_pull import FEED
-from .written import heads_of
+from .written import FEED, heads_of
 
 names = st.text(alphabet="ABCUSDT0123456789币_", min_size=1, max_size=12)
 keys = st.builds(Key, st.sampled_from(Kind), names, st.sampled_from(["", "1m", "1h"]))

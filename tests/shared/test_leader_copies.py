@@ -17,7 +17,6 @@ from ats_sync.shared.client import SharedStore
 from ats_sync.shared.copies import Copies
 from ats_sync.shared.layout import EXCHANGE, MalformedFeed, exchange_text, feed_text, field_of
 from ats_sync.shared.leader_copies import LeaderCopies
-from ats_sync.shared.publish import Names
 from ats_sync.shared.shards import SHARDS_KEY, WHOLE
 from ats_sync.simulator import SimulatedExchange
 from ats_sync.store.market import MarketStore
@@ -29,8 +28,7 @@ from ..support import until
 from ..venue.samples import MIDNIGHT, open_interest_row
 from .feed import config_of, managed, served
 from .servers import StoreServer
-from .test_pull import FEED
-from .written import heads_of
+from .written import FEED, WrittenFeed, heads_of
 
 LIMITED = "/futures/data/"
 EVERY, MAX_AGE = 0.5, 60.0
@@ -186,30 +184,21 @@ def test_a_leader_on_another_exchange_spares_nothing(exchange: SimulatedExchange
 KEY = Key(Kind.OPEN_INTEREST, "BTCUSDT", "1h")
 ROWS = [open_interest_row(MIDNIGHT)]
 CONFIG = Config()
-NAMES = Names("1-1")
 
 
-class Led:
+class Led(WrittenFeed):
     """A store with a feed of one series, whose collector leads, and one that stands by."""
 
     def __init__(self, store: SharedStore) -> None:
-        self.store = store
+        super().__init__(store, CONFIG)
         self.stands_by = iter([True] * 9)
         self.copies = LeaderCopies(store, CONFIG, WHOLE, lambda: next(self.stands_by))
         market = MarketStore(CONFIG, lambda: 0.0)
         market.follow([KEY])
         market.series[KEY].replace(ROWS, Origin(MIDNIGHT + 5, 50))
         changes = Copies(market, lambda: 0.0).changes()
-        seconds, _ = store.run(lambda redis: redis.time())
-        self.lease = {"epoch": 1, "until": (int(seconds) + 60) * 1_000_000}
-        self.write(store.key("lease", WHOLE.lease), self.lease)
-        self.write(WHOLE.feed_key, {"life": "1-1", "epoch": 1})
-        self.write(NAMES.meta, {"feed": feed_text(FEED), EXCHANGE: exchange_text(CONFIG.exchange)})
-        self.write(NAMES.heads, heads_of(changes))
-        self.write(NAMES.parts, dict(zip(changes.parts[::2], changes.parts[1::2], strict=True)))
-
-    def write(self, key: str, fields: Any) -> None:
-        self.store.run(lambda redis: redis.hset(key, mapping=fields))
+        self.write(self.names.heads, heads_of(changes))
+        self.write(self.names.parts, dict(zip(changes.parts[::2], changes.parts[1::2], strict=True)))
 
     def copied(self) -> Copied | None:
         return self.copies.copied(KEY)
@@ -245,12 +234,12 @@ def test_nothing_is_copied_where_nobody_leads_or_who_leads_has_not_written(led: 
 
 
 def test_nothing_is_copied_from_another_exchange(led: Led) -> None:
-    led.write(NAMES.meta, {EXCHANGE: exchange_text(["http://127.0.0.1:1"])})
+    led.write(led.names.meta, {EXCHANGE: exchange_text(["http://127.0.0.1:1"])})
     assert led.copied() is None
 
 
 def test_nothing_is_copied_whose_age_the_leader_does_not_know(led: Led) -> None:
-    led.write(NAMES.meta, {"feed": feed_text(FEED._replace(proven=False))})
+    led.write(led.names.meta, {"feed": feed_text(FEED._replace(proven=False))})
     assert led.copied() is None
 
 
@@ -266,6 +255,6 @@ def test_nothing_is_copied_from_a_store_that_is_away(led: Led, valkey: StoreServ
 
 @pytest.mark.parametrize("head", [b"|{", b'2-2|[null,"",[],[]]\n'])
 def test_what_the_store_has_may_be_malformed(led: Led, head: bytes) -> None:
-    led.write(NAMES.heads, {field_of(KEY): head})
+    led.write(led.names.heads, {field_of(KEY): head})
     with pytest.raises(MalformedFeed):
         led.copied()

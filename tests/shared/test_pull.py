@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.shared.layout import Feed, Head, MalformedFeed, feed_text
+from ats_sync.shared.layout import Head, MalformedFeed, feed_text
 from ats_sync.shared.pull import Known, Pulled, Resharded, joined, link_of
 from ats_sync.store.klines import KlineSeries
 
-FEED = Feed(-0.1, 0.1, True, 5.0, {7: ("market", True, 4.0)}, True, {}, [], 0, "host", "live", "", 2, {})
+from .written import FEED
+
 TIME = [b"100", b"250000"]
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -11,39 +10,30 @@ from ats_sync.engine.quality import Quality
 from ats_sync.errors import DataUnavailableError, InvalidSymbol, StaleDataError
 from ats_sync.feeds import Key, Kind
 from ats_sync.shared.client import SharedStore
-from ats_sync.shared.layout import EXCHANGE, exchange_text, feed_text, quality_field, quality_text
-from ats_sync.shared.publish import Names
+from ats_sync.shared.layout import quality_field, quality_text
 from ats_sync.shared.quality import BELIEVED_FOR, quality_of
 from ats_sync.shared.replica import Replica
 from ats_sync.shared.shards import WHOLE
 
 from .servers import StoreServer
-from .test_pull import FEED
+from .written import WrittenFeed
 
 CONFIG = Config()
 SYMBOL = "BTCUSDT"
-META = Names("1-1").meta
 MEASURED = Quality(0.9321, 0.125, 0.0, 0.25, 0.0, 300.0)
 
 
-class Led:
+class Led(WrittenFeed):
     """A reader of a store in which a collector has written that it leads."""
 
     def __init__(self, store: SharedStore) -> None:
-        self.store, self.clock = store, Clock()
+        super().__init__(store, CONFIG)
+        self.clock = Clock()
         self.replica = Replica(CONFIG, self.clock, store)
-        seconds, _ = store.run(lambda redis: redis.time())
-        self.now = int(seconds)
-        self.write(store.key("lease", WHOLE.lease), {"epoch": 1, "until": (self.now + 60) * 1_000_000})
-        self.write(WHOLE.feed_key, {"life": "1-1", "epoch": 1})
-        self.write(META, {"feed": feed_text(FEED), EXCHANGE: exchange_text(CONFIG.exchange)})
-
-    def write(self, key: str, fields: Any) -> None:
-        self.store.run(lambda redis: redis.hset(key, mapping=fields))
 
     def measure(self, seconds_ago: float) -> None:
         text = quality_text(MEASURED, int((self.now - seconds_ago) * 1000))
-        self.write(META, {quality_field(SYMBOL): text})
+        self.write(self.names.meta, {quality_field(SYMBOL): text})
 
     def quality(self) -> Quality:
         return quality_of(SYMBOL, self.replica, self.store, self.clock)
@@ -85,6 +75,6 @@ def test_where_nobody_leads_or_the_store_is_away_it_is_said(led: Led, valkey: St
 
 
 def test_what_cannot_be_read_is_no_quality(led: Led) -> None:
-    led.write(META, {quality_field(SYMBOL): b"[1,2]"})
+    led.write(led.names.meta, {quality_field(SYMBOL): b"[1,2]"})
     with pytest.raises(DataUnavailableError, match="cannot be used"):
         led.quality()

@@ -4,12 +4,48 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Container
+from typing import Any
 
+from ats_sync.config import Config
 from ats_sync.feeds import Key, Kind
+from ats_sync.shared.client import SharedStore
 from ats_sync.shared.copies import LOOK_EVERY, Changes, Copies
-from ats_sync.shared.layout import board_of, head_in, key_of, numbers_in, part_of
+from ats_sync.shared.layout import (
+    EXCHANGE,
+    Feed,
+    board_of,
+    exchange_text,
+    feed_text,
+    head_in,
+    key_of,
+    numbers_in,
+    part_of,
+)
+from ats_sync.shared.publish import Names
+from ats_sync.shared.shards import WHOLE
 from ats_sync.store.link import Link
 from ats_sync.store.series import Board, Copied, Series
+
+from .servers import time_ms
+
+FEED = Feed(-0.1, 0.1, True, 5.0, {7: ("market", True, 4.0)}, True, {}, [], 0, "host", "live", "", 2, {})
+
+
+class WrittenFeed:
+    """A store in which a collector has written that it leads, and the state of its feed."""
+
+    def __init__(self, store: SharedStore, config: Config) -> None:
+        self.store = store
+        self.names = Names("1-1")
+        self.now = time_ms(store) // 1000
+        """When (epoch s, by the store's clock) that was written."""
+        self.lease = {"epoch": 1, "until": (self.now + 60) * 1_000_000}
+        self.write(store.key("lease", WHOLE.lease), self.lease)
+        self.write(WHOLE.feed_key, {"life": self.names.life, "epoch": 1})
+        self.write(self.names.meta, {"feed": feed_text(FEED), EXCHANGE: exchange_text(config.exchange)})
+
+    def write(self, key: str, fields: Any) -> None:
+        self.store.run(lambda redis: redis.hset(key, mapping=fields))
 
 
 def heads_of(changes: Changes) -> dict[bytes, bytes]:

@@ -30,23 +30,19 @@ class TestRetryAfter:
         assert [requests.arrive(START + 100 + after, "/x") for after in (0, 1, 4_999, 5_000)] == [0, 1, 4_999, None]
         assert requests.stats(START).during_retry_after == 3
 
-    def test_a_second_refusal_meanwhile_prolongs_it_and_its_beginning_stays(self) -> None:
+    @pytest.mark.parametrize(
+        ("first_ends", "second", "second_ends", "arrives", "waited"),
+        [
+            pytest.param(5_000, 1_000, 9_000, 8_000, 8_000, id="a longer one prolongs it and its beginning stays"),
+            pytest.param(9_000, 1_000, 2_000, 8_999, 8_999, id="a shorter one does not end it"),
+            pytest.param(5_000, 5_000, 7_000, 6_000, 1_000, id="one that begins as it ends is a new one"),
+        ],
+    )
+    def test_a_second_refusal(self, first_ends: int, second: int, second_ends: int, arrives: int, waited: int) -> None:
         requests = host()
-        requests.refuse(START, START + 5_000)
-        requests.refuse(START + 1_000, START + 9_000)
-        assert requests.arrive(START + 8_000, "/x") == 8_000
-
-    def test_a_shorter_one_does_not_end_a_longer_one(self) -> None:
-        requests = host()
-        requests.refuse(START, START + 9_000)
-        requests.refuse(START + 1_000, START + 2_000)
-        assert requests.arrive(START + 8_999, "/x") == 8_999
-
-    def test_one_that_begins_as_another_ends_is_a_new_one(self) -> None:
-        requests = host()
-        requests.refuse(START, START + 5_000)
-        requests.refuse(START + 5_000, START + 7_000)
-        assert requests.arrive(START + 6_000, "/x") == 1_000
+        requests.refuse(START, START + first_ends)
+        requests.refuse(START + second, START + second_ends)
+        assert requests.arrive(START + arrives, "/x") == waited
 
     def test_what_was_refused_can_be_forgotten(self) -> None:
         requests = host()

@@ -442,7 +442,7 @@ class World:
         def peek() -> None:
             book = _read(self.process.reads, book_of(symbol, 20, None))
             damaged = self._is_damaged(stream)
-            since = self._since(STALE_DAMAGED_BOOK) if damaged else self._since(STALE_BOOK)
+            since = self._since(STALE_DAMAGED_BOOK if damaged else STALE_BOOK)
             until = self._until_delisting(symbol, since)
             # What a damaged stream left out after the last quotes of a symbol that has left is shown by nothing.
             since = until // QUOTES_EVERY * QUOTES_EVERY if damaged and until < since else until
