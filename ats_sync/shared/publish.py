@@ -284,8 +284,7 @@ class FeedPublisher:
         names = self._unread = Names(f"unread-{self._keeper.lease.holder}-{self._lives}", self._shard)
         self._whole = False
         self._copies.restart()
-        commands = [*self._changes(names, write), ("HSET", names.meta, EXCHANGE, self._exchange)]
-        self._write([*commands, *_kept(names, UNREAD_KEPT)], write)
+        self._write([*self._changes(names, write), *_kept(names, UNREAD_KEPT)], write)
         self._whole = True
 
     def _keep_prepared(self, unread: Names) -> bool:
@@ -343,7 +342,8 @@ class FeedPublisher:
             begin = ends[-1]
         commands += [("HDEL", names.heads, *batch) for batch in _batched(changes.gone_heads)]
         commands += [("HDEL", names.parts, *batch) for batch in _batched(changes.gone_parts)]
-        commands.append(("HSET", names.meta, "feed", feed_text(feed)))
+        # Both each time, since nobody counts what this hash has lost.
+        commands.append(("HSET", names.meta, "feed", feed_text(feed), EXCHANGE, self._exchange))
         if changes.closed and not unread:  # readers of a new life look at everything
             commands.append(notice(changes.closed))
         return commands

@@ -637,6 +637,16 @@ def test_what_is_deleted_in_the_store_is_noticed_and_written_again(scene: Scene,
     store.close()
 
 
+def test_a_reader_that_comes_after_the_state_of_the_feed_was_deleted_reads_from_the_store(scene: Scene) -> None:
+    symbol, store = scene.symbols[0], SharedStore(scene.server.url)
+    served(scene.reader, lambda dm: dm.get_klines(symbol, "1m", 20))
+    life = store.run(lambda redis: redis.hget(FEED_KEY, "life")).decode()
+    store.run(lambda redis: redis.delete(SharedStore.key("feed", life, "meta")))
+    with managed(scene.config, [symbol]) as fresh:
+        same(fresh, scene.collector, lambda dm: dm.rest_shaped.klines(symbol, "1m", 20))
+    store.close()
+
+
 def test_a_store_that_comes_back_empty_is_filled_again(exchange: SimulatedExchange, valkey: StoreServer) -> None:
     symbol, config = exchange.symbols[0], config_of(exchange, valkey.url)
     with managed(config, [symbol], role="collector") as collector, managed(config, [symbol]) as reader:
