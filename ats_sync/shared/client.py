@@ -62,15 +62,17 @@ class Connections:
     ) -> None:
         redis = redis_module()
         self._sentinels: list[Redis] = []
-        timeouts = {
+        usual = {
             "socket_connect_timeout": connect_timeout,
             "socket_timeout": answer_timeout,
             # A retry would hide an error and take as long again.
             "retry": redis_module("redis.retry").Retry(redis_module("redis.backoff").NoBackoff(), 0),
             "protocol": 2,
+            # By default it depends on the version, and what make_connection() has returned counts for ever.
+            "max_connections": UNLIMITED,
         }
         options = {
-            **timeouts,
+            **usual,
             "db": url.database,
             "username": url.username,
             "password": url.password,
@@ -91,7 +93,7 @@ class Connections:
             sentinel = redis_module("redis.sentinel")
             own = {"username": url.sentinel_username, "password": url.sentinel_password}
             manager = sentinel.Sentinel(
-                url.addresses, sentinel_kwargs={**timeouts, **own, "ssl": url.tls, **tls}, **options
+                url.addresses, sentinel_kwargs={**usual, **own, "ssl": url.tls, **tls}, **options
             )
             self._sentinels = list(manager.sentinels)
             pool = sentinel.SentinelConnectionPool(url.service, manager, ssl=url.tls, **options, **tls)
@@ -175,6 +177,8 @@ CONNECT_TIMEOUT, ANSWER_TIMEOUT = 1.0, 1.0
 """Seconds."""
 PAUSE, LONGEST_PAUSE = 0.25, 2.0
 """Seconds for which nothing is sent after a failure, doubled at each further one up to the second value."""
+UNLIMITED = 2**31
+"""Connections: each thread has one at most, and how many threads there are is up to the program."""
 PREFIX = f"ats:{FORMAT}:"
 PROGRAM = "ats_sync"
 

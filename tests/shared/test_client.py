@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ from ..support import until
 from .servers import NoServer, StoreServer, free_port, time_ms
 
 PASSWORD = "hunter2-secret"
+MANY_CONNECTIONS = 150
+"""More than a pool of redis-py has by default since version 8."""
 
 
 def ping(store: SharedStore, **options: bool) -> Any:
@@ -130,6 +132,27 @@ def test_a_store_that_is_gone_delays_nobody_and_its_return_is_noticed(
     assert until(lambda: answers(store))
     assert not store.away
     assert "answers again" in caplog.text
+
+
+def test_a_store_that_failed_often_is_reached_again(valkey: StoreServer) -> None:
+    with closing(SharedStore(valkey.url)) as store:
+        valkey.kill()
+        for _ in range(MANY_CONNECTIONS):
+            with pytest.raises(SharedStoreUnavailable, match="does not answer"):
+                store.evaluate(Script("return 1"), [], [], insist=True)
+        valkey.start()
+        assert store.evaluate(Script("return 1"), [], [], insist=True) == 1
+        assert ping(store, insist=True)
+
+
+def test_any_number_of_threads_may_wait_for_an_answer_at_once(valkey: StoreServer) -> None:
+    def ping_on_all(redis: Any) -> list[bool]:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(redis.client()) for _ in range(MANY_CONNECTIONS)]
+            return [client.ping() for client in clients]
+
+    with closing(SharedStore(valkey.url)) as store:
+        assert all(store.run(ping_on_all))
 
 
 def answers(store: SharedStore, **options: bool) -> bool:
