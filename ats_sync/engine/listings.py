@@ -233,15 +233,15 @@ class Listings:
         store = self._store
         events = store.contracts.take(at.exchange if at.proven else None)
         for event in events:
-            phase = store.event_phase(event.symbol)
             if event.symbol not in store.symbols and event.symbol not in store.delisted:
                 continue
             self._note_life(event, found)
-            if phase is Phase.TRADING:
-                found.trading[event.symbol] = event.time
-            if phase_of(event.status) is Phase.PAUSED:
-                found.paused[event.symbol] = event.time
-            if phase in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
+            # A contract may trade for a moment between two halts: either event counts, the newest of its kind.
+            known = {Phase.TRADING: found.trading, Phase.PAUSED: found.paused}.get(phase_of(event.status))
+            if known is not None:
+                known[event.symbol] = max(event.time, known.get(event.symbol, 0))
+            newest = store.event_phase(event.symbol)
+            if newest in (Phase.TRADING, Phase.PAUSED) and event.symbol in store.delisted:
                 found.back.add(event.symbol)
         if events:
             found.ask_in(AT_ONCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ats_sync.engine.listings import CONFIRM_AFTER
+from ats_sync.engine.listings import CONFIRM_AFTER, Listings
 from ats_sync.errors import AtsSyncError, RequestRejected
 from ats_sync.feeds import LISTINGS, Kind
 from ats_sync.venue.listings import Phase
@@ -202,3 +202,17 @@ def test_a_pending_contract_holds_up_no_other_and_goes_live_with_its_first_trade
     announce(bench, "NEWUSDT", "TRADING")
     assert bench.run(10, until=bench.all_live), bench.lacking()
     assert bench.agrees("NEWUSDT")
+
+
+def test_a_contract_that_trades_for_a_moment_between_two_halts_is_said_to_have_done_both() -> None:
+    bench = Bench([deep("AUSDT", 5)])
+    bench.warm()
+    moments = []
+    for status in ("TRADING_HALT", "TRADING", "TRADING_HALT"):
+        moments.append(bench.exchange())
+        announce(bench, "AUSDT", status)
+        bench.now += 0.1
+    found = Listings(bench.store).look(bench.at())
+    assert found is not None
+    assert found.trading == {"AUSDT": moments[1]}
+    assert found.paused == {"AUSDT": moments[2]}

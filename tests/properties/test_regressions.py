@@ -1561,3 +1561,13 @@ def test_a_count_that_slides_does_not_seem_to_restart_after_a_sleep_where_the_cl
     faults = (Dark(25_350, 50), Pause(24_850, 48_150, True))
     limits = {"weight_limit": 130, "counting": "sliding", "report_lag": 300}
     run(Schedule(setting, 344749, faults, reads, wall_error=600.0, **limits))
+
+
+def test_a_moment_of_trading_between_two_halts_begins_a_candle() -> None:
+    """Both events come before the engine looks at the first one."""
+    moments = (6_460, 8_420, 30_320, 74_340, 83_800, 93_280, 93_700, 131_740, 154_820)
+    script, names = tuple((at, "trade", "BTCUSDT") for at in moments), ("币安人生USDT", "BTCUSDT")
+    ticks = (300, 300)
+    setting = Setting(385514, 1_794_787_189_000, names, ("1m", "15m"), 0.0015, book_ticks=ticks, script=script)
+    halts = (Halt(23_950, "BTCUSDT", 600), Halt(24_750, "BTCUSDT", 4_300), Halt(7_300, "BTCUSDT", 26_400))
+    run(Schedule(setting, 503374, (Recount(10_500, "BTCUSDT"), *halts)))
