@@ -268,6 +268,7 @@ def test_a_cost_above_the_whole_share_can_go_alone() -> None:
 
 def test_the_most_that_was_ever_used_is_remembered() -> None:
     budget = Budget(CONFIG)
+    assert set(budget.most_used.values()) == {0}
     spend(budget, 30, 0)
     spend(budget, 20, 30)
     spend(budget, 5, 70)
@@ -455,6 +456,37 @@ def test_what_is_kept_for_the_repair_of_candles_shrinks_towards_the_new_minute()
     assert budget.allowance(trades, Cause.WARM_UP) == 40, "an account that others share knows nothing of it"
 
 
+def test_however_soon_enough_is_let_go_a_request_waits_for_a_moment() -> None:
+    budget = Budget(Config(futures_weight_limit=10_000, weight_share=0.8, repair_share=0.1))
+    budget.candles(4_000, 0)
+    spend(budget, 50, -30)
+    reported(budget, weighing(1), 1, 4)
+    trades = endpoints.agg_trades("A", 1000)
+    # Beside the 4,000 for repairs 3,000 may be used, and at :12 a sixth of the 4,000.
+    spend(budget, 3_000 + 666 - trades.weight, 5)
+    assert budget.free_at(trades, Cause.WARM_UP, at(12)) == pytest.approx(at(12.05).steady)
+
+
+def test_what_fits_is_not_taken_for_a_request_that_went_ahead_for_a_report() -> None:
+    budget = confirmed()
+    reported(budget, weighing(1), 40, 5, Cause.READ)
+    spend(budget, 30, 6)
+    assert free(budget, 1, 6.5, Cause.POLL) == 0, "others have used 39, but a report may show less by now"
+    budget.spend(weighing(1), at(6.5), Cause.POLL)
+    assert free(budget, 1, 6.6, Cause.POLL) > 0, "one is enough to find out"
+
+
+@pytest.mark.parametrize("blocked", [False, True])
+def test_without_reports_every_sixty_seconds_count_again(blocked: bool) -> None:
+    budget = confirmed()
+    assert budget.usage(Bucket.FUTURES, at(5)).cost == 2, "what was counted, and what the report may lack"
+    if blocked:
+        budget.block(Host.FUTURES, at(5).steady)
+    else:
+        budget.answered(weighing(1), None, at(5), at(5).steady)
+    assert budget.usage(Bucket.FUTURES, at(5)).cost == 51
+
+
 def test_what_reads_leave_for_repairs_is_kept_until_the_new_minute() -> None:
     budget = confirmed()
     spend(budget, 64, 5)
@@ -468,6 +500,8 @@ def test_requests_that_can_wait_are_not_sent_in_numbers_around_a_new_minute() ->
         spend(budget, 2, second)
     assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=100) == pytest.approx(at(62).steady)
     assert budget.free_at(weighing(2), Cause.POLL, at(61), waiting=1) == at(61).steady, "all of them fit"
+    assert budget.free_at(weighing(40), Cause.POLL, at(61)) == at(61).steady, "it is alone"
+    assert budget.free_at(weighing(4), Cause.POLL, at(61), waiting=20) == pytest.approx(at(62).steady)
     assert budget.free_at(weighing(2), Cause.REPAIR, at(61), waiting=100) == at(61).steady
     assert budget.free_at(weighing(2), Cause.POLL, at(62), waiting=100) == at(62).steady
 
@@ -491,3 +525,10 @@ def test_candles_are_audited_as_often_as_intended_or_as_the_share_for_audits_all
     assert 3_200 <= sent <= 3_200 + share, "every series once"
     budget.set_limit(Host.FUTURES, 9_600)
     assert budget.audit_every() == 300.0
+
+
+def test_where_the_limit_is_tiny_one_candle_series_a_minute_is_audited() -> None:
+    budget = Budget(Config(futures_weight_limit=10))
+    budget.candles(10, 4)
+    assert budget.lacking == 4
+    assert budget.audit_every() == 600.0
