@@ -341,3 +341,38 @@ def test_what_came_ahead_is_forgotten_with_the_rest() -> None:
     assert chain.event == 0
     assert not chain.add(diff(21), new)
     assert lasts(chain.take()) == [21]
+
+
+def test_a_time_to_come_counts_as_when_the_book_changed_and_at_most_as_now() -> None:
+    """The book changes 4 ms before its event is sent."""
+    for now, event in ((2_998, 2_996), (2_500, 2_500)):
+        chain = DepthSequencer()
+        for each in (at(98, 99, 1_000), at(99, 100, 3_000)):
+            chain.add(each, link())
+        chain.date_back(now)
+        assert chain.event == event
+
+
+def test_the_time_to_come_of_a_snapshot_or_of_an_unusable_event_counts_as_now() -> None:
+    chain = DepthSequencer()
+    chain.add(at(99, 100, 1_000), link())
+    chain.rebase(100, 3_000)
+    chain.date_back(2_500)
+    assert chain.event == 2_500
+    chain.add(Diff(100, 101, 3_000, b"?"), link())
+    chain.date_back(2_600)
+    assert chain.event == 2_600
+    chain.forget()
+    chain.date_back(2_700)
+    assert chain.event == 0
+
+
+def test_ids_that_were_ahead_belong_to_the_count_before_once_they_have_begun_again() -> None:
+    old, new = link(), link(2)
+    chain = DepthSequencer()
+    chain.add(at(99, 100, 1_000), old)
+    assert chain.add(at(119, 120, 1_100), new)
+    later = 1_100 + 2 * REORDERED_WITHIN
+    assert not chain.add(at(4, 5, later), old)
+    assert chain.add(at(5, 130, later + 100), old)
+    assert lasts(chain.take()) == [5, 130]
