@@ -377,6 +377,7 @@ class TestGivingUp:
         assert isinstance(error, RateLimited)
         assert "budget" in str(error)
         assert error.retry_at == pytest.approx(WALL + 60)
+        assert "retry in 57 s" in str(error)
         assert dispatcher.next(at(61)) is None  # nobody waits for it any longer
 
     def test_a_budget_that_is_free_at_the_last_moment_was_the_cause_too(self) -> None:
@@ -391,6 +392,14 @@ class TestGivingUp:
         assert dispatcher.next(at()) == START + 3
         assert dispatcher.next(at(3)) is None
         assert isinstance(dispatcher.gave_up(reader, at(3.05)), RateLimited)
+
+    def test_a_budget_that_once_let_nothing_be_sent_is_not_the_cause_for_ever(self) -> None:
+        dispatcher = dispatcher_used_up_until_three()
+        dispatcher.submit(fetch(weight=40))
+        assert dispatcher.next(at()) == START + 3
+        sent(dispatcher, 3)
+        reader = ask(dispatcher, fetch("B"), 1.0, 4.0)
+        assert isinstance(dispatcher.gave_up(reader, at(5)), RequestTimeout)
 
     def test_a_wait_for_a_free_thread_is_a_timeout(self) -> None:
         dispatcher = dispatcher_of()
