@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,13 +70,13 @@ def test_a_feed_of_an_earlier_epoch_is_found() -> None:
     assert [promise for promise, _ in observer.findings] == [Promise.OLD_EPOCH.value]
 
 
-def judged(*requests: Any, faults: tuple[str, ...] = ()) -> list[str]:
+def judged(*requests: Any, faults: tuple[str, ...] = (), account_lost: Sequence[int] = ()) -> list[str]:
     outcome = Outcome(seed=1)
     outcome.faults.update(faults)
     exchange: Any = SimpleNamespace(
         config=lambda: SimpleNamespace(weight_share=0.8), request_log=lambda: list(requests)
     )
-    _judge(exchange, outcome, 100)
+    _judge(exchange, outcome, 100, account_lost)
     return [promise for promise, _ in outcome.findings]
 
 
@@ -94,6 +95,13 @@ def test_a_request_during_a_wait_that_all_could_know_of_is_found() -> None:
     assert judged(request(0, 1, 1000)) == []
     assert judged(request(0, 1, 2000)) == [Promise.WAIT.value]
     assert judged(request(0, 1, 2000), faults=("store killed",)) == []
+
+
+def test_a_request_during_a_wait_that_nobody_could_know_of_is_none() -> None:
+    for time, found in ((499, True), (500, False), (1_500, False), (1_501, True)):
+        assert bool(judged(request(time, 1, 2000), account_lost=[500])) is found
+    assert judged(request(9_000, 1, 2000), faults=("leader killed",), account_lost=[500]) == []
+    assert judged(request(499, 1, 2000), faults=("leader killed",), account_lost=[500])
 
 
 def test_what_readers_note_is_collected_and_one_that_does_not_end_is_found(tmp_path: Path) -> None:

@@ -174,9 +174,13 @@ class Account:
         )
         return Taken(verdict.decode(), current.decode(), int(wait) / 1e6, int(processes))
 
-    def show(self) -> int:
-        """Have this process seen, though it requests nothing; return how many were seen lately."""
-        return int(self._evaluate(SHOW, Bucket.FUTURES, Host.FUTURES, _micros(SEEN_FOR)))
+    def show(self, host: Host = Host.FUTURES, block: float = 0.0) -> int:
+        """Have this process seen, though it requests nothing; return how many were seen lately.
+
+        ``block`` is for how many seconds it knows the host to be blocked: an account that knows of no block, since it
+        has lost its data, learns of it.
+        """
+        return int(self._evaluate(SHOW, Bucket.FUTURES, host, _micros(SEEN_FOR), _micros(block)))
 
     def end(
         self,

@@ -219,6 +219,11 @@ return gen
 SHOW = Script(
     _COMMON
     + """
+local block = tonumber(ARGV[7])
+-- (A block that is known stays as it is: repeated a little later each time, it would never end.)
+if block > 0 and redis.call('HEXISTS', blocks_key, host) == 0 then
+  block_until(now + block)
+end
 return seen(tonumber(ARGV[6]))
 """
 )

@@ -31,6 +31,8 @@ ANSWER_TIMEOUT = 0.5
 """Seconds; a request waits no longer for the account."""
 SHOWN_EVERY = SEEN_FOR / 4
 """Seconds after which a process that requests nothing is to be seen again."""
+BLOCK_SHOWN_EVERY = 0.25
+"""The same while a host is blocked: an account that has lost its data is to learn of it."""
 LEAST_WAIT = 0.05
 """Seconds before a refused request asks again."""
 _WEIGHED = (Bucket.FUTURES, Bucket.SPOT)
@@ -58,7 +60,7 @@ class SharedGrants:
         self._checked = False
         self._alone = False
         self._processes, self._counted_at = 0, float("-inf")  # the most that were seen lately; 0 before an answer
-        self._show_due = float("-inf")
+        self._show_due = self._blocked_until = float("-inf")
         self._generations: dict[Bucket, str] = {}
         self._owed: dict[Bucket, deque[tuple[float, int]]] = {bucket: deque() for bucket in WINDOWS}
 
@@ -132,6 +134,7 @@ class SharedGrants:
         if taken.verdict == "blocked":
             with self._budget_lock:
                 self._budget.block(host, until)
+            self._note_block(until)
         return until
 
     def _used(self, bucket: Bucket, host: Host, cost: int) -> tuple[int, float]:
@@ -150,6 +153,8 @@ class SharedGrants:
         block = max(0.0, outcome.retry_at - self._clock.wall()) if isinstance(outcome, RateLimited) else 0.0
         if not send.grant and not block:
             return
+        if block:
+            self._note_block(self._clock.now() + block)
         how, count = "done", None
         if isinstance(outcome, Answer):
             count = self._count(send, outcome)
@@ -183,13 +188,27 @@ class SharedGrants:
 
     def show(self) -> None:
         """Have this process seen in the account now and then, though it requests nothing: when the store dies it will,
-        beside all others."""
+        beside all others. What it knows of blocks is seen, too."""
         now = self._clock.now()
         if now < self._show_due:
             return
-        self._show_due = now + SHOWN_EVERY
+        with self._lock:
+            self._show_due = now + (BLOCK_SHOWN_EVERY if now < self._blocked_until else SHOWN_EVERY)
         with contextlib.suppress(SharedStoreUnavailable, ConfigError):  # what reads the store will say so
-            self._note_processes(self.account.show())
+            for host, seconds in self._blocks(now):
+                self._note_processes(self.account.show(host, seconds))
+
+    def _blocks(self, now: float) -> list[tuple[Host, float]]:
+        """Return the hosts that are blocked and for how many seconds, or any of them with 0."""
+        hosts = (Host.FUTURES, Host.SPOT)
+        with self._budget_lock:
+            known = [(host, self._budget.blocked_until(host, now)) for host in hosts]
+        return [(host, until - now) for host, until in known if until is not None] or [(hosts[0], 0.0)]
+
+    def _note_block(self, until: float) -> None:
+        with self._lock:
+            self._blocked_until = max(self._blocked_until, until)
+            self._show_due = float("-inf")
 
     def _note_processes(self, count: int) -> None:
         """Note how many processes were seen: one that has died counts for a while, and so does one that a store which

@@ -255,6 +255,20 @@ def test_processes_are_counted_while_they_are_seen(two: tuple[Process, Process],
     assert b.account.show() == 1
 
 
+def test_a_block_that_is_shown_is_new_only_to_an_account_that_knows_of_none(
+    two: tuple[Process, Process], time: Time
+) -> None:
+    a, b = two
+    a.account.show(Host.FUTURES, 5.0)
+    time.go(1.0)
+    b.account.show(Host.FUTURES, 5.0)
+    assert a.look().blocked == 4.0, "repeated a little later each time, it would never end"
+    assert a.look(Bucket.SPOT, Host.SPOT).blocked == 0.0
+    time.go(5.0)
+    b.account.show(Host.FUTURES, 0.5)
+    assert a.look().blocked == 0.0
+
+
 def test_an_account_that_was_lost_learns_from_each_process_what_it_used(
     server: StoreServer, two: tuple[Process, Process], time: Time
 ) -> None:

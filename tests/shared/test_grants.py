@@ -141,6 +141,24 @@ def test_after_a_429_nobody_sends_anything(desk: Desk) -> None:
     assert 200 < desk.look().blocked <= 300
 
 
+def test_an_account_that_was_lost_learns_of_a_429_from_a_process_that_only_waits(desk: Desk) -> None:
+    first, second = desk.manager(), desk.manager()
+    read(second)
+    desk.ex.fail_rest("429", KLINES, count=1, retry_after=300.0)
+    with pytest.raises(RateLimited):
+        read(first)
+    first._life.grants.show()
+    known = desk.look().blocked
+    desk.server.client().flushall()
+    assert not desk.look().blocked
+    assert until(lambda: first._life.grants.show() or desk.look().blocked)
+    assert desk.look().blocked <= known, "it ends when it was to end"
+    before = desk.requests()
+    with pytest.raises(RateLimited, match="429 or 418"):
+        read(second)
+    assert desk.requests() == before
+
+
 def test_an_account_that_was_lost_lets_one_request_after_the_other_pass_until_an_answer_says_what_was_used(
     desk: Desk,
 ) -> None:

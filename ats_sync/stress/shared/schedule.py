@@ -7,13 +7,14 @@ import contextlib
 import heapq
 import itertools
 import json
+import math
 import random
 import shutil
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,13 @@ EXCUSED = frozenset(
     {"store killed", "store paused", "leader stopped", "standby stopped", "all collectors stopped", "reader stopped"}
 )
 """While the store is unreachable, no process learns of another's 429; a stopped one may have been about to send."""
+ENDS_A_PROCESS = frozenset(
+    {"leader killed", "standby killed", "all collectors killed", "leader hands over", "taken over"}
+    | {"a reader comes and goes"}
+)
+"""All processes that knew of a 429 may be gone together with the account."""
+KNOWN_AGAIN_WITHIN = 1_000
+"""Otherwise an account that was lost learns of it so soon (ms)."""
 
 
 class Scene:
@@ -57,6 +65,8 @@ class Scene:
         self.collectors: list[int] = []
         self.readers: list[int] = []
         self.reports: list[Path] = []
+        self.account_lost: list[int] = []
+        """When (exchange ms) the account was deleted."""
         self._nursery = nursery
         self._folder = folder
         self._base = base
@@ -131,6 +141,8 @@ class Scene:
 
     def delete(self, what: str) -> None:
         """Delete a part of what is in the store."""
+        if what in ("everything", "account"):
+            self.account_lost.append(self.exchange.now())
         with contextlib.suppress(Exception), contextlib.closing(self.store.client()) as client:
             if what == "everything":
                 client.flushall()
@@ -209,7 +221,7 @@ def run_schedule(nursery: Nursery, options: SharedOptions, seed: int) -> Outcome
             try:
                 _run(scene, options, rng, observer, outcome)
                 _take_reports(scene, healed_within, outcome)
-                _judge(exchange, outcome, limit)
+                _judge(exchange, outcome, limit, scene.account_lost)
             finally:
                 for process in (*scene.collectors, *scene.readers):
                     scene.kill(process)
@@ -293,8 +305,9 @@ def _take_reports(scene: Scene, healed_within: float, outcome: Outcome) -> None:
         outcome.findings.append((Promise.CRASH.value, f"{len(scene.readers) - done} readers have not ended"))
 
 
-def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
-    """Check the requests that the exchange received."""
+def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int, account_lost: Sequence[int]) -> None:
+    """Check the requests that the exchange received; ``account_lost``: when (exchange ms) the account was deleted."""
+    known_again = math.inf if ENDS_A_PROCESS & set(outcome.faults) else KNOWN_AGAIN_WITHIN
     outcome.weight_allowed = int(limit * exchange.config().weight_share)
     by_minute: dict[int, int] = {}
     for each in exchange.request_log():
@@ -302,7 +315,8 @@ def _judge(exchange: SimulatedExchange, outcome: Outcome, limit: int) -> None:
             minute = each.time - each.time % MINUTE
             by_minute[minute] = by_minute.get(minute, 0) + each.weight
         waited = each.waited is not None and each.waited > SENT_ALL_THE_SAME * 1000
-        if waited and not EXCUSED & set(outcome.faults):
+        unknown = any(lost <= each.time <= lost + known_again for lost in account_lost)
+        if waited and not unknown and not EXCUSED & set(outcome.faults):
             text = f"{each.path} {each.waited} ms after the {each.host} host had said to wait"
             outcome.findings.append((Promise.WAIT.value, text))
     outcome.weight_most = max(by_minute.values(), default=0)
