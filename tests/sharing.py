@@ -27,7 +27,7 @@ LONGEST = (
 """The files that take longest, which start first so that all processes end together."""
 NICE = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else 0
 COMPUTING_NICE = 10
-PROCESSES_A_CORE = 4
+PROCESSES_A_CORE = 3
 MOST_PROCESSES = 12
 
 
