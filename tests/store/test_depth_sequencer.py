@@ -376,3 +376,33 @@ def test_ids_that_were_ahead_belong_to_the_count_before_once_they_have_begun_aga
     assert not chain.add(at(4, 5, later), old)
     assert chain.add(at(5, 130, later + 100), old)
     assert lasts(chain.take()) == [5, 130]
+
+
+def test_the_times_around_a_snapshot_say_whether_its_ids_are_of_the_same_count() -> None:
+    chain, source = DepthSequencer(), link()
+    events = [at(99, 100, 5_000), at(100, 101, 1_000), at(101, 102, 3_000)]
+    for each in events:
+        chain._append(each, source)
+    contained, after = (scan_diff_time(each.frame) for each in events[1:])
+    for time, count in ((contained - 1, -1), (contained, 0), (after, 0), (after + 1, 1)):
+        assert chain.compare(101, time) == count
+    assert chain.compare(102, after - 1) == -1
+    assert chain.compare(102, after + 1) == 0, "nothing comes after it"
+
+
+def test_a_new_snapshot_ends_a_rest_and_so_does_forgetting() -> None:
+    for end in (lambda chain: chain.rebase(6, 2_500), DepthSequencer.forget):
+        chain = DepthSequencer()
+        chain.confirm(5, 2_000, 2_000)
+        assert chain.rests_at(5)
+        end(chain)
+        assert not chain.rests_at(5)
+
+
+def test_the_first_event_after_forgetting_may_have_any_time() -> None:
+    chain, source = DepthSequencer(), link()
+    chain.add(at(99, 100, 3_000), source)
+    chain.forget()
+    assert chain.event == 0
+    assert not chain.add(at(4, 5, 1_000), source)
+    assert (chain.event, chain.holes, chain.repeats) == (1_000, 0, 0)
