@@ -29,7 +29,7 @@ from ..venue.payload import DecodeError
 from ..venue.tickers import best_quotes
 from .marks import Marks
 from .moment import Moment
-from .sightings import GRACE, TICKER_LATE, Sighting, SymbolSightings
+from .sightings import GRACE, TICKER_LATE, Report, Sighting, SymbolSightings
 from .state import State
 
 SILENT = "its stream is silent though the symbol trades"
@@ -42,7 +42,9 @@ KLINE_THROTTLE = 400
 REPORTED_WITHIN = 300
 """A kline event follows its last trade within this long (ms)."""
 LINK_CURRENT = 1.2
-"""A connection that lags by more than this (seconds) is judged as a whole, not stream by stream."""
+"""A connection that lags by more than this (seconds) is judged as a whole, not stream by stream, ..."""
+DELIVERED_WITHIN = 450
+"""... unless it has delivered what was sent so long (ms) after a trade, which all its streams had reported by then."""
 PAUSE = 1.5
 """Two looks farther apart than this (seconds): the process was stopped, or the machine slept."""
 REGAIN = GRACE + LOOK_EVERY + 0.5
@@ -238,7 +240,7 @@ class SilentStreamDetector:
                 continue
             self._lower.pop(symbol, None)
             complete = streamed or known.ticker[0] >= subscribed
-            if known.note_ticker(as_of, trade, unchanged_until if complete else 0, streamed=streamed):
+            if known.note_ticker(as_of, trade, unchanged_until if complete else 0, at.exchange, streamed=streamed):
                 known.learn([known.ticked], at.steady)
                 known.trades_due = True
 
@@ -255,14 +257,14 @@ class SilentStreamDetector:
         klines, ring = watched.klines, watched.trades
         ring_trade, traded = ring.last_heard() if ring is not None else (-1, 0)
         known.follow_count(ring)
-        reported = [(ring_trade, traded)]
+        reported = [Report(ring_trade, traded, traded)]
         heard = [series.last_heard(at.exchange) for series in klines]
         if ring is not None and ring.counted_since:
             heard = [(-1 if _is_of_old_count(each[0], each[1], ring) else each[0], *each[1:]) for each in heard]
         for series, (trade, event, _) in zip(klines, heard, strict=True):
             # The last event of a candle may come long after its last trade.
             if not series.heard_final():
-                reported.append((trade, event - REPORTED_WITHIN))
+                reported.append(Report(trade, event - REPORTED_WITHIN, event))
         if (lowered := known.take_lowered(at.steady)).seen:
             shown: list[tuple[Series, int, int]] = [(each, *said[:2]) for each, said in zip(klines, heard, strict=True)]
             if ring is not None:
@@ -283,7 +285,7 @@ class SilentStreamDetector:
             # It traded after that was reported, and yet with a lower id: a new count.
             known.forget_trades()
             return
-        lacking = ring is not None and ring_trade < best.trade and _current(ring.link, at)
+        lacking = ring is not None and ring_trade < best.trade and _is_judged(ring.link, best, at)
         ring_silent = ring is not None and lacking and best.happened > self._subscribed(ring.key, at)
         if ring is not None and known.is_outdated(ring_trade, traded, at.steady) and _current(ring.link, at):
             ring_silent = True
@@ -298,10 +300,8 @@ class SilentStreamDetector:
             # Beside a stream that surely died, what could be explained by throttling is no longer believed to be. (That
             # a REST answer may hold the trade is no excuse: the stream should have delivered it all the same.)
             surely = ring_silent or best.happened > max(event, subscribed) + KLINE_THROTTLE
-            if not _current(series.link, at):
-                continue
-            outdated = known.is_outdated(trade, event, at.steady)
-            if trade >= best.trade and not outdated:
+            outdated = known.is_outdated(trade, event, at.steady) and _current(series.link, at)
+            if not outdated and (trade >= best.trade or not _is_judged(series.link, best, at)):
                 continue
             if surely or outdated:
                 yield series.key, SILENT
@@ -423,6 +423,14 @@ def _time_of(frame: bytes) -> int:
 def _begins_with(levels: Sequence[Level], price: str, quantity: str) -> bool:
     """Return whether one side of a book is as its best quote says; where it is empty, nothing is quoted."""
     return levels[0][:2] == (price, quantity) if levels else not float(quantity)
+
+
+def _is_judged(link: Link | None, best: Sighting, at: Moment) -> bool:
+    """Return whether a stream of this connection should have shown a trade. (A connection that has just fallen silent
+    counts as alive for seconds, and so would a stream that had died before.)"""
+    if link is None or not link.up:
+        return False
+    return _current(link, at) or link.watermark * 1000.0 >= best.by + DELIVERED_WITHIN
 
 
 def _current(link: Link | None, at: Moment) -> bool:

@@ -21,12 +21,24 @@ TICKER_LATE = 1000
 """A ticker may lack what was traded within this long (ms) before it."""
 
 
+class Report(NamedTuple):
+    """What one stream has said of a trade."""
+
+    trade: int
+    earliest: int
+    """When it happened (exchange ms), at the earliest."""
+    latest: int
+    """And at the latest."""
+
+
 class Sighting(NamedTuple):
     """Evidence that ``trade`` has happened, and not before ``happened`` (exchange ms)."""
 
     trade: int
     happened: int
     seen: float
+    by: int = 0
+    """When it had happened at the latest (exchange ms)."""
 
 
 NEVER = Sighting(-1, 0, 0.0)
@@ -58,7 +70,7 @@ class SymbolSightings:
         self.announced = -1  # the trade of a ticker that showed a new count before the trades did
         self.ticker = (0, -1)  # (as of, last trade) of the newest ticker
         self.base = (0, -1)  # (true by then at the latest, last trade) of the ticker with which the next is compared
-        self.ticked = (-1, 0)  # (trade, happened at the earliest) of the newest ticker that showed a later trade
+        self.ticked = Report(-1, 0, 0)  # of the newest ticker that showed a later trade
         self.recounted = NEVER  # of a count that has restarted, while some series are still at the old one
         self.refuted = (-1, 0.0)  # (the highest trade, by when) of those that REST has shown not to be
         self.lowered = NEVER  # of a ticker that showed a lower trade than the one before it, until that was acted on
@@ -82,20 +94,21 @@ class SymbolSightings:
         self.ticker = self.ticker[0], -1
         self.trades_due = True
 
-    def note_ticker(self, as_of: int, trade: int, unchanged_until: int, *, streamed: bool) -> bool:
-        """Take the last trade of a newer ticker; return whether it shows another one, which happened after the ticker
-        before, and not before ``unchanged_until`` (exchange ms)."""
+    def note_ticker(self, as_of: int, trade: int, unchanged_until: int, now: int, *, streamed: bool) -> bool:
+        """Take the last trade of a newer ticker at ``now``; return whether it shows another one, which happened after
+        the ticker before, and not before ``unchanged_until`` (all in exchange ms)."""
         before, last = self.ticker
         if streamed or as_of > self.base[0]:
             self.base = as_of if streamed else as_of + LAGS_AT_MOST + ANSWERED_WITHIN, trade
         self.ticker = as_of, max(trade, last)  # an answer may have been a moment ahead of this frame
         if not 0 <= last < trade:
             return False
-        self.ticked = trade, max(before - TICKER_LATE, unchanged_until)  # or that one would have shown it
+        earliest = max(before - TICKER_LATE, unchanged_until)  # or that one would have shown it
+        self.ticked = Report(trade, earliest, now)
         return True
 
-    def learn(self, reported: Sequence[tuple[int, int]], now: float) -> None:
-        """Take what was reported at once: trades, each with when (exchange ms) it happened at the earliest."""
+    def learn(self, reported: Sequence[Report], now: float) -> None:
+        """Take what was reported at once."""
         refuted, by = self.refuted
         reported = [each for each in reported if each[0] > refuted or (each[0] >= 0 and each[1] > by)]
         if not reported:
@@ -103,7 +116,7 @@ class SymbolSightings:
         ripening = self._ripening
         newest = max(reported)[0]
         if newest > (ripening[-1] if ripening else self._best).trade:
-            ripening.append(Sighting(newest, 0, now))
+            ripening.append(Sighting(newest, 0, now, min(each[2] for each in reported if each[0] == newest)))
         # What was traded no earlier cannot have happened earlier; when it was first seen is kept.
         oldest = min(reported)[0]
         if oldest <= self._best.trade:
@@ -112,7 +125,7 @@ class SymbolSightings:
             if oldest <= each.trade:
                 ripening[index] = _placed(each, reported)
 
-    def note_count(self, reported: Sequence[tuple[int, int]], highest: tuple[int, int], now: float) -> None:
+    def note_count(self, reported: Sequence[Report], highest: tuple[int, int], now: float) -> None:
         """Take from what was reported whether ids have restarted since the ``highest`` one (and when that had come at
         the latest)."""
         trade, traded = highest
@@ -120,7 +133,8 @@ class SymbolSightings:
         if not lower:
             self.recounted = NEVER
         elif not self.recounted.seen:
-            self.recounted = Sighting(*max(lower, key=itemgetter(1)), now)
+            trade, happened, _ = max(lower, key=itemgetter(1))
+            self.recounted = Sighting(trade, happened, now)
             self.counts_again = True
 
     def has_begun_again(self, now: float) -> bool:
@@ -139,13 +153,13 @@ class SymbolSightings:
         self.lowered = NEVER
         return lowered
 
-    def of_new_count(self, reported: Sequence[tuple[int, int]], now: float) -> Sequence[tuple[int, int]]:
+    def of_new_count(self, reported: Sequence[Report], now: float) -> Sequence[Report]:
         """Return what was reported after ids have restarted, and forget what was seen of the old ones; all of it
         where they have not."""
         if not self.has_begun_again(now):
             return reported
         # (Some series may stay at the old count for long: a stream that is dead.)
-        current = [each for each in reported if not self.is_outdated(*each, now)]
+        current = [each for each in reported if not self.is_outdated(each[0], each[1], now)]
         newest = max(current, default=NEVER)[0]
         if self._best.trade > newest:
             self._best = NEVER
@@ -198,9 +212,9 @@ class SymbolSightings:
         return self._best
 
 
-def _placed(known: Sighting, reported: Sequence[tuple[int, int]]) -> Sighting:
+def _placed(known: Sighting, reported: Sequence[Report]) -> Sighting:
     happened = known.happened
-    for trade, earliest in reported:
+    for trade, earliest, _ in reported:
         if trade <= known.trade and earliest > happened:
             happened = earliest
-    return known if happened == known.happened else Sighting(known.trade, happened, known.seen)
+    return known if happened == known.happened else known._replace(happened=happened)

@@ -10,6 +10,7 @@ from ats_sync.config import Config
 from ats_sync.engine.liveness import (
     BEGUN_AGAIN,
     BOOK_GRACE,
+    DELIVERED_WITHIN,
     DEPTH_GRACE,
     KLINE_THROTTLE,
     LINK_CURRENT,
@@ -231,6 +232,29 @@ def test_a_connection_that_lags_is_not_suspected_stream_by_stream(market: Watche
     market.second += LINK_CURRENT
     assert market.suspects(20.0, current=False) == set()
     assert TRADES in market.suspects(1.0)
+
+
+@pytest.mark.parametrize(("delivered", "judged"), [(0.3, False), (DELIVERED_WITHIN / 1000, True)])
+@pytest.mark.parametrize("silent", [TRADES, MINUTES, HOURS])
+def test_a_stream_that_had_died_before_its_connection_fell_silent_is_suspected(
+    market: WatchedMarket, silent: Key, delivered: float, judged: bool
+) -> None:
+    market.suspects(0.2)  # so that what follows is seen as late as can be
+    if silent is not TRADES:
+        market.trade(101)
+    if silent is not MINUTES:
+        market.kline("1m", 101)
+    if silent is not HOURS:
+        market.kline("1h", 101)
+    found = market.suspects(delivered) | market.suspects(30.0, current=False)
+    assert found == ({silent} if judged else set())
+
+
+def test_a_ticker_may_show_a_trade_of_its_last_moment(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += 3.0
+    market.tickers(101)
+    assert market.suspects(0.3) | market.suspects(30.0, current=False) == set()
 
 
 @pytest.mark.parametrize("down", [True, False])

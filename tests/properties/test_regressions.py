@@ -1571,3 +1571,12 @@ def test_a_moment_of_trading_between_two_halts_begins_a_candle() -> None:
     setting = Setting(385514, 1_794_787_189_000, names, ("1m", "15m"), 0.0015, book_ticks=ticks, script=script)
     halts = (Halt(23_950, "BTCUSDT", 600), Halt(24_750, "BTCUSDT", 4_300), Halt(7_300, "BTCUSDT", 26_400))
     run(Schedule(setting, 503374, (Recount(10_500, "BTCUSDT"), *halts)))
+
+
+def test_a_stream_that_had_died_before_its_connection_fell_silent_does_not_count_as_alive_as_long_as_that() -> None:
+    ticks, script = (700, 700), ((162_760, "trade", "XRPUSDT"),)
+    setting = Setting(
+        319274, 1_794_182_347_000, ("BTCUSDT", "XRPUSDT"), ("1m", "1w"), 0.02, True, book_ticks=ticks, script=script
+    )
+    faults = (Mute(8_850, 9_600, "xrpusdt@kline_1m", "resubscribed"), Dark(18_350, 50), Shutdown(1_250, 50, "market"))
+    run(Schedule(setting, 849038, faults))
