@@ -257,6 +257,73 @@ def test_a_ticker_may_show_a_trade_of_its_last_moment(market: WatchedMarket) -> 
     assert market.suspects(0.3) | market.suspects(30.0, current=False) == set()
 
 
+def test_series_of_an_old_count_are_not_suspected_on_a_connection_that_lags(market: WatchedMarket) -> None:
+    market.second += 5.0
+    market.kline("1m", 3)
+    market.second += LINK_CURRENT
+    assert market.suspects(20.0, current=False) == set()
+    assert market.suspects(1.0) == {TRADES, HOURS}
+
+
+def test_looks_are_regular(market: WatchedMarket) -> None:
+    market.second = market.detector.due() - 500.0
+    assert market.suspects(0.1) == set()
+    assert market.detector.due() == pytest.approx(market.at().steady + LOOK_EVERY, abs=0.101)
+
+
+def test_an_older_ticker_that_comes_late_shows_nothing(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second -= 1.0
+    market.tickers(105)
+    market.second += 1.0
+    assert market.suspects(5.0) == set()
+
+
+def test_of_two_tickers_of_one_moment_the_first_counts(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.tickers(105)
+    assert market.suspects(5.0) == set()
+
+
+def test_what_a_ticker_shows_may_have_been_traded_just_before_the_array_that_left_it_out(market: WatchedMarket) -> None:
+    ring = market.store.trades(SYMBOL)
+    assert ring is not None
+    ring.link = None  # so that the candles and the tickers are the only evidence
+    market.tickers(100)
+    market.second += 4.8
+    market.kline("1m", 100)
+    market.kline("1h", 100)
+    market.second += 0.2
+    market.store.ingest([samples.tickers_frame({"OTHERUSDT": 5}, event=market.ms())], market.link)
+    market.second += 1.0
+    market.tickers(101)
+    assert market.suspects(5.0) == set()
+
+
+def test_candles_that_lack_a_trade_do_not_make_the_trades_lack_one(market: WatchedMarket) -> None:
+    market.second += 2.0
+    market.trade(101)
+    market.kline("1m", 101)
+    for _ in range(30):
+        assert market.suspects(0.1) <= {HOURS}
+        assert market.detector.lacking == []
+
+
+def test_candles_whose_stream_has_delivered_since_its_subscription_are_not_confirmed(market: WatchedMarket) -> None:
+    """What they lack may rightly be unreported."""
+    market.second += 6.0
+    for key in (MINUTES, HOURS):
+        market.states[key].subscribed = market.ms()
+    market.second += 0.1
+    market.kline("1m", 100)
+    market.kline("1h", 100)
+    market.second += KLINE_THROTTLE / 1000 / 2
+    market.trade(101)
+    for _ in range(40):
+        assert market.suspects(0.1) == set()
+        assert market.detector.unsure == []
+
+
 @pytest.mark.parametrize("down", [True, False])
 def test_what_is_not_live_is_not_suspected(market: WatchedMarket, down: bool) -> None:
     market.kline("1m", 101)
@@ -1032,6 +1099,66 @@ def test_a_ticker_since_the_contract_was_listed_is_not_forgotten(market: Watched
     assert market.suspects(5.0) >= {TRADES}
 
 
+def test_a_ticker_of_before_the_contract_was_listed_is_forgotten(market: WatchedMarket) -> None:
+    market.tickers(100)
+    ticked = market.ms()
+    market.suspects(1.0)
+    market.detector.forget(SYMBOL, ticked)
+    market.second += 5.0
+    market.tickers(103)
+    assert market.suspects(5.0) == set()
+
+
+def test_a_symbol_whose_evidence_was_forgotten_is_looked_at_as_before(market: WatchedMarket) -> None:
+    market.detector.forget(SYMBOL, 0)
+    market.second += 2.0
+    market.trade(101)
+    assert market.suspects(3.0) == {MINUTES, HOURS}
+
+
+def test_evidence_stays_where_another_symbol_is_followed(market: WatchedMarket) -> None:
+    market.second += 2.0
+    begun = market.second
+    market.trade(101)
+    assert market.suspects(1.0) == set()
+    market.store.follow(keys_of(["BUSDT"], ["1m"], []))
+    assert {key for when, key in market.looks(3.0) if when - begun < GRACE + 2 * LOOK_EVERY} == {MINUTES, HOURS}
+
+
+def test_before_the_first_look_nothing_is_known_of_any_series() -> None:
+    market = WatchedMarket()
+    assert market.detector.silent(MINUTES, market.at()) == ""
+    assert not market.detector.lacks(TRADES, market.at())
+
+
+def test_trades_that_have_shown_the_newest_one_lack_none(market: WatchedMarket) -> None:
+    market.kline("1m", 101)
+    market.trade(101)
+    market.suspects(3.0)
+    assert not market.detector.lacks(TRADES, market.at())
+
+
+def test_trades_whose_ids_have_begun_again_since_the_last_look_lack_none(market: WatchedMarket) -> None:
+    market.states[TRADES].subscribed = market.ms() + 1_000
+    market.kline("1m", 205)
+    market.kline("1h", 205)
+    market.suspects(3.0)
+    assert market.detector.lacks(TRADES, market.at())
+    market.second += 5.0
+    market.trade(3)
+    assert not market.detector.lacks(TRADES, market.at())
+
+
+def test_candles_that_may_have_been_throttled_are_not_dead_when_they_are_about_to_go_live(
+    market: WatchedMarket,
+) -> None:
+    market.kline("1h", 100)
+    market.second += KLINE_THROTTLE / 1000 / 2
+    market.trade(101)
+    market.suspects(3.0)
+    assert market.detector.silent(HOURS, market.at()) == ""
+
+
 # --- books -------------------------------------------------------------------------------------------
 
 
@@ -1051,6 +1178,26 @@ def test_a_book_that_has_reached_the_quotes_has_a_moment_to_reach_the_next_ones(
     market.quotes(102)
     assert market.suspects(2 * LOOK_EVERY) == set()
     assert market.suspects(2 * LOOK_EVERY) == {BOOK}
+
+
+def test_a_book_on_a_connection_that_lags_or_is_down_is_not_suspected(market: WatchedMarket) -> None:
+    market.quotes(101)
+    market.second += LINK_CURRENT
+    assert market.suspects(20.0, current=False) == set()
+    market.link.up = False
+    assert market.suspects(5.0) == set()
+
+
+def test_a_book_is_ahead_of_quotes_of_about_the_same_time(market: WatchedMarket) -> None:
+    market.book(105)
+    market.quotes(103)
+    assert market.suspects(5.0) == set()
+
+
+def test_a_book_that_differs_from_the_quotes_in_what_is_asked_is_suspected(market: WatchedMarket) -> None:
+    data = samples.quotes_data(SYMBOL, 101, event=market.ms()) | {"B": "100", "A": "77"}
+    market.store.ingest([frame("!bookTicker", data)], market.link)
+    assert market.suspects(3.0) == {BOOK}
 
 
 class FullBook:
