@@ -56,7 +56,7 @@ class WatchedMarket:
         self.states = {key: State(key, FEEDS[key.kind]) for key in self.store.followed_keys()}
         self.clock = self.states[Key(Kind.CLOCK)] = State(Key(Kind.CLOCK), FEEDS[Kind.CLOCK])
         self.clock.known = True
-        self.proven = True
+        self.proven, self.uncertain = True, 0
         self.reasons: dict[Key, str] = {}
         self.detector = SilentStreamDetector(self.store, self.states)
         for series in (*self.store.of(KlineSeries), *self.store.of(TradeSeries)):
@@ -68,7 +68,7 @@ class WatchedMarket:
         return MIDNIGHT + round(self.second * 1000)
 
     def at(self) -> Moment:
-        return Moment(500.0 + self.second, self.ms(), self.proven)
+        return Moment(500.0 + self.second, self.ms(), self.proven, self.uncertain)
 
     def report_all(self, trade: int) -> None:
         self.trade(trade)
@@ -324,6 +324,18 @@ def test_candles_whose_stream_has_delivered_since_its_subscription_are_not_confi
         assert market.detector.unsure == []
 
 
+def test_what_is_traded_at_spot_has_ids_of_its_own(market: WatchedMarket) -> None:
+    days = Key(Kind.SPOT_KLINES, SYMBOL, "1d")
+    market.store.follow([days])
+    series = market.store.get(days)
+    assert series is not None
+    market.states[days] = State(days, FEEDS[Kind.SPOT_KLINES])
+    series.go_live(market.link)
+    market.second += 2.0
+    market.report_all(101)
+    assert market.suspects(5.0) == set()
+
+
 @pytest.mark.parametrize("down", [True, False])
 def test_what_is_not_live_is_not_suspected(market: WatchedMarket, down: bool) -> None:
     market.kline("1m", 101)
@@ -394,6 +406,26 @@ def test_a_lower_ticker_of_a_moment_later_counts_once_an_array_leaves_the_symbol
     other_tickers(market)
     assert {key for when, key in market.looks(3.0) if when - begun < 1.5 + GRACE} == {TRADES, MINUTES, HOURS}
     assert market.detector.counting_again == [SYMBOL]
+
+
+def test_a_lower_ticker_does_not_count_until_replicas_cannot_be_apart_by_as_much(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += REORDERED_WITHIN / 1000
+    market.tickers(3)
+    market.second += REORDERED_WITHIN / 1000 / 2
+    other_tickers(market)
+    market.suspects(5.0)
+    assert market.detector.counting_again == []
+
+
+def test_an_answer_that_leaves_a_symbol_out_does_not_confirm_its_lower_ticker(market: WatchedMarket) -> None:
+    market.tickers(100)
+    market.second += REORDERED_WITHIN / 1000
+    market.tickers(3)
+    market.second += 5.0
+    market.store.tickers.replace({"OTHERUSDT": {"lastId": 7}}, Origin(market.ms()))
+    market.suspects(5.0)
+    assert market.detector.counting_again == []
 
 
 def test_a_ticker_of_a_replica_that_lags_slightly_is_corrected_by_the_next_array(market: WatchedMarket) -> None:
@@ -618,6 +650,13 @@ def test_streams_that_delivered_only_since_the_time_was_known_are_watched_at_onc
     assert market.ms() / 1000 - market.store.watched_until < PAUSE
 
 
+def test_without_a_clock_nothing_is_known_of_a_pause(market: WatchedMarket) -> None:
+    before = market.store.watched_until
+    del market.states[Key(Kind.CLOCK)]
+    market.suspects(20.0)
+    assert market.store.watched_until == before
+
+
 def test_regular_looks_keep_the_streams_watched(market: WatchedMarket) -> None:
     for _ in range(30):
         market.suspects(1.0)
@@ -714,10 +753,11 @@ def test_an_answer_that_is_the_first_to_show_a_trade_makes_no_stream_suspect(mar
     assert TRADES in market.suspects(3.0)
 
 
-@pytest.mark.parametrize("answered", [0, LAGS_AT_MOST])
+@pytest.mark.parametrize(("answered", "uncertain"), [(0, 0), (0, 300), (LAGS_AT_MOST, 0)])
 def test_candles_that_were_requested_within_the_lag_of_a_replica_are_requested_again(
-    market: WatchedMarket, answered: int
+    market: WatchedMarket, answered: int, uncertain: int
 ) -> None:
+    market.uncertain = uncertain
     market.second += 6.0
     for key in (MINUTES, HOURS):
         market.states[key].subscribed = market.ms()
@@ -731,7 +771,7 @@ def test_candles_that_were_requested_within_the_lag_of_a_replica_are_requested_a
         assert market.suspects(0.1) == set()
         unsure.update({key: market.ms() for key in market.detector.unsure if key not in unsure})
     assert unsure.keys() == (set() if answered else {MINUTES, HOURS})
-    assert all(at >= traded + LAGS_AT_MOST for at in unsure.values())
+    assert all(at - uncertain >= traded + LAGS_AT_MOST for at in unsure.values())
 
 
 def test_no_stream_is_suspected_because_an_engine_counts_from_low_numbers_again(market: WatchedMarket) -> None:
@@ -1050,6 +1090,8 @@ def test_only_trades_can_lack_trades(market: WatchedMarket) -> None:
     assert market.detector.lacks(TRADES, market.at())
     assert not market.detector.lacks(MINUTES, market.at())
     assert not market.detector.lacks(Key(Kind.TRADES, "OTHERUSDT"), market.at())
+    market.store.unfollow([TRADES])
+    assert not market.detector.lacks(TRADES, market.at()), "they are no longer followed"
 
 
 def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded_since(market: WatchedMarket) -> None:
@@ -1065,6 +1107,9 @@ def test_a_series_about_to_go_live_is_dead_where_it_lacks_what_was_surely_traded
     assert market.detector.silent(MINUTES, market.at()) == "", "it was traded before the subscription"
     market.store.unfollow([HOURS])
     assert market.detector.silent(HOURS, market.at()) == "", "it is no longer followed"
+    market.states[MINUTES].subscribed = 0
+    del market.states[MINUTES]
+    assert market.detector.silent(MINUTES, market.at()) == "", "nor is that"
 
 
 def test_a_series_about_to_go_live_is_dead_where_it_has_only_reached_the_old_count(market: WatchedMarket) -> None:
@@ -1099,11 +1144,15 @@ def test_a_ticker_since_the_contract_was_listed_is_not_forgotten(market: Watched
     assert market.suspects(5.0) >= {TRADES}
 
 
-def test_a_ticker_of_before_the_contract_was_listed_is_forgotten(market: WatchedMarket) -> None:
+@pytest.mark.parametrize("known", [True, False])
+def test_a_ticker_that_may_have_come_before_the_contract_was_listed_is_forgotten(
+    market: WatchedMarket, known: bool
+) -> None:
     market.tickers(100)
-    ticked = market.ms()
+    listed = market.ms() if known else 0
     market.suspects(1.0)
-    market.detector.forget(SYMBOL, ticked)
+    market.detector.forget(SYMBOL, listed)
+    market.detector.forget("OTHERUSDT", listed)
     market.second += 5.0
     market.tickers(103)
     assert market.suspects(5.0) == set()
@@ -1201,12 +1250,13 @@ def test_a_book_that_differs_from_the_quotes_in_what_is_asked_is_suspected(marke
 
 
 class FullBook:
-    """A full book that is followed instead of the other one, on a connection of its own."""
+    """A full book that is followed ``instead`` of the other one or beside it, on a connection of its own."""
 
-    def __init__(self, market: WatchedMarket) -> None:
+    def __init__(self, market: WatchedMarket, *, instead: bool = True) -> None:
         self.market = market
         self.link = Link(2, "public", MIDNIGHT / 1000)
-        market.store.unfollow([BOOK])
+        if instead:
+            market.store.unfollow([BOOK])
         market.store.follow([Key(Kind.DEPTH, SYMBOL)])
         series = market.store.depth(SYMBOL)
         assert series is not None
@@ -1233,6 +1283,25 @@ class FullBook:
 def test_a_full_book_is_compared_with_the_quotes_where_there_is_no_partial_one(market: WatchedMarket) -> None:
     book = FullBook(market)
     market.quotes(105)
+    assert book.is_suspected(3.0)
+
+
+def test_a_full_book_without_quotes_is_compared_with_nothing() -> None:
+    assert not FullBook(WatchedMarket(reported=False)).is_suspected(5.0)
+
+
+@pytest.mark.parametrize("quoted", [None, 103])
+def test_a_full_book_is_compared_with_the_partial_one_where_that_is_ahead_of_the_quotes(
+    market: WatchedMarket, quoted: int | None
+) -> None:
+    book = FullBook(market, instead=False)
+    assert not book.is_suspected(3.0)
+    market.book(105)
+    if quoted is not None:
+        market.quotes(quoted)
+        book.change(101)
+        book.change(102)
+        book.change(103)
     assert book.is_suspected(3.0)
 
 
