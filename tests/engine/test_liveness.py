@@ -336,6 +336,27 @@ def test_what_is_traded_at_spot_has_ids_of_its_own(market: WatchedMarket) -> Non
     assert market.suspects(5.0) == set()
 
 
+def test_a_series_that_showed_the_trade_of_a_ticker_long_before_is_not_at_an_old_count(
+    market: WatchedMarket,
+) -> None:
+    market.tickers(100)
+    market.second += 5.0
+    market.report_all(3)
+    market.second += 2.0
+    market.tickers(3)
+    assert market.suspects(5.0) == set()
+
+
+def test_candles_that_are_ahead_of_silent_trades_are_not_at_an_old_count(market: WatchedMarket) -> None:
+    market.second += 5.0
+    market.report_all(3)
+    assert market.suspects(3.0) == set()
+    market.second += 2.0
+    market.kline("1m", 10)
+    market.kline("1h", 10)
+    assert market.suspects(3.0) == {TRADES}
+
+
 @pytest.mark.parametrize("down", [True, False])
 def test_what_is_not_live_is_not_suspected(market: WatchedMarket, down: bool) -> None:
     market.kline("1m", 101)
@@ -648,6 +669,24 @@ def test_streams_that_delivered_only_since_the_time_was_known_are_watched_at_onc
     market.report_all(100)
     market.suspects(LOOK_EVERY + 0.1)
     assert market.ms() / 1000 - market.store.watched_until < PAUSE
+
+
+@pytest.mark.parametrize(("late", "paused"), [(0.0, False), (0.001, True)])
+def test_looks_that_are_farther_apart_than_that_show_a_pause(market: WatchedMarket, late: float, paused: bool) -> None:
+    before = market.detector._looked
+    market.second = (before - MIDNIGHT) / 1000 + PAUSE + late
+    assert list(market.detector.look(market.at())) == []
+    assert market.store.watched_until == (before if paused else market.ms()) / 1000
+
+
+def test_streams_are_watched_again_from_the_moment_on_when_evidence_of_the_pause_counts(market: WatchedMarket) -> None:
+    market.second = 40.0
+    assert list(market.detector.look(market.at())) == []
+    for each in range(int(REGAIN / LOOK_EVERY)):
+        assert market.store.watched_until < MIDNIGHT / 1000 + 40.0, each
+        market.second += LOOK_EVERY
+        assert list(market.detector.look(market.at())) == []
+    assert market.store.watched_until == market.ms() / 1000
 
 
 def test_without_a_clock_nothing_is_known_of_a_pause(market: WatchedMarket) -> None:
@@ -1202,7 +1241,7 @@ def test_candles_that_may_have_been_throttled_are_not_dead_when_they_are_about_t
     market: WatchedMarket,
 ) -> None:
     market.kline("1h", 100)
-    market.second += KLINE_THROTTLE / 1000 / 2
+    market.second += KLINE_THROTTLE / 1000
     market.trade(101)
     market.suspects(3.0)
     assert market.detector.silent(HOURS, market.at()) == ""
