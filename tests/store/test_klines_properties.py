@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.klines import KlineSeries
+from ats_sync.store.link import Link
 from ats_sync.store.series import Origin
 from ats_sync.venue.intervals import next_open
 from ats_sync.venue.klines import float_rows, string_rows
@@ -85,6 +86,45 @@ def test_history_keeps_its_invariants_at_every_instant(
         check(series, truth, now, limit, exact)
     check(series, truth, now, 100, exact=True)
     assert len(series.closed_rows()) <= depth
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_frame_that_is_only_scanned_changes_what_one_that_is_decoded_does(data: st.DataObject) -> None:
+    """In nearly every frame only what a scan finds has changed; here one of two series never knows that."""
+    truth = Truth("1m", MIDNIGHT, [3, 40])
+    scanning, decoding = warmed(truth, 1), warmed(truth, 1)
+    first, second = LINK, Link(2, "market", 0.0)
+    now = truth.opens[1] + 30_000
+    actions = st.sampled_from(["frame"] * 6 + ["subscribed", "suspected", "answer", "next candle"])
+    for action in data.draw(st.lists(actions, min_size=2, max_size=14)):
+        trades, at = data.draw(st.integers(2, 6)), data.draw(st.integers(10, 16))
+        link = data.draw(st.sampled_from([first, second]))
+        happened = []
+        for series in (scanning, decoding):
+            if action == "subscribed":
+                series.subscribed_on(link)
+            elif action == "suspected":
+                series.suspect("its stream is silent")
+            elif action == "answer":
+                row = samples.row(truth.opens[1], trades=trades, volume=f"{trades}.5")
+                series.replace([samples.row_text(truth.row(0)), samples.row_text(row)], Origin(truth.opens[1] + at * 1_000, 499))
+            else:
+                opened = truth.opens[1] + (MINUTE if action == "next candle" else 0)
+                row = samples.row(opened, trades=trades, volume=f"{trades}.5")
+                event = truth.opens[1] + at * 1_000 + (MINUTE if action == "next candle" else 0)
+                frame = samples.kline_data(row, symbol="BTCUSDT", interval="1m", event=event, final=False)
+                if series is decoding:
+                    series._shape = (0, None)
+                happened.append(series.apply(samples.frame("btcusdt@kline_1m", frame), link))
+        assert happened[:1] == happened[1:]
+        for moment in (now, now + MINUTE):
+            assert state(scanning, moment) == state(decoding, moment)
+        assert scanning.last_heard() == decoding.last_heard()
+        assert scanning.counts() == decoding.counts()
+        assert scanning.suspected == decoding.suspected
+        assert scanning.is_contiguous() == decoding.is_contiguous()
+        assert scanning.patience(live_once=False) == decoding.patience(live_once=False)
 
 
 def check(series: KlineSeries, truth: Truth, now: int, limit: int, exact: bool) -> None:
