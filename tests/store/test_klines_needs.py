@@ -12,7 +12,7 @@ from ats_sync.store.klines import AUDIT_ROWS, KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.order import LAGS_AT_MOST, REORDERED_WITHIN
 from ats_sync.store.pending import ANSWERED_WITHIN
-from ats_sync.store.series import Change, Counts, Origin
+from ats_sync.store.series import FIRST_FRAME_WITHIN, Change, Counts, Origin
 from ats_sync.venue.klines import text_open_time, text_trades
 from ats_sync.venue.payload import DecodeError
 
@@ -197,6 +197,45 @@ def test_where_trade_ids_have_begun_again_only_the_whole_history_since_then_coun
     again = series.request(late, Cause.REPAIR, OTHER)
     assert again is not None
     assert again.rows == 2
+
+
+@pytest.mark.parametrize(("rows", "known"), [(99, False), (100, True)])
+def test_as_many_rows_as_are_kept_are_the_history_since_trade_ids_have_begun_again(rows: int, known: bool) -> None:
+    series = warmed(LONG, 200, depth=100)
+    series.note_recounted(LONG.opens[200])
+    answered(series, LONG, 202, rows)
+    assert (series.unsettled(asked(LONG, 202)) == "") is known
+
+
+def test_all_there_are_is_the_history_too_however_few_were_requested() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
+    series = warmed(truth, 3)
+    series.note_recounted(MIDNIGHT)
+    answered(series, truth, 4, 50)
+    assert series.unsettled(asked(truth, 4)) == ""
+
+
+def test_an_answer_shows_the_candles_up_to_the_end_of_its_newest_one() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = series_of(truth)
+    series.replace(truth.texts(truth.opens[3] - 1), Origin(truth.opens[3] + 5_000, 499))
+    assert series.state(truth.opens[3] + 5_000).answered == truth.opens[3] - 1
+
+
+def test_of_two_answers_without_a_candle_the_later_request_counts() -> None:
+    series = series_of(LONG)
+    for at in (MIDNIGHT, MIDNIGHT - 500):
+        series.replace([], Origin(at, 499))
+    assert series.state(MIDNIGHT).answered == MIDNIGHT
+    assert series.last_heard()[2] == MIDNIGHT
+
+
+def test_a_repair_and_a_short_history_do_not_wait_for_the_first_frame() -> None:
+    series = warmed(LONG, 200)
+    assert series.patience(live_once=False) == FIRST_FRAME_WITHIN
+    assert series.patience(live_once=True) == 0.0
+    assert warmed(LONG, 200, limit=100).patience(live_once=False) == 0.0
+    assert series_of(LONG).patience(live_once=False) == 0.0
 
 
 def test_candles_count_once_the_listings_show_the_same_contract_though_their_history_is_still_requested() -> None:

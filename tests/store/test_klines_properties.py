@@ -108,7 +108,9 @@ def test_a_frame_that_is_only_scanned_changes_what_one_that_is_decoded_does(data
                 series.suspect("its stream is silent")
             elif action == "answer":
                 row = samples.row(truth.opens[1], trades=trades, volume=f"{trades}.5")
-                series.replace([samples.row_text(truth.row(0)), samples.row_text(row)], Origin(truth.opens[1] + at * 1_000, 499))
+                series.replace(
+                    [samples.row_text(truth.row(0)), samples.row_text(row)], Origin(truth.opens[1] + at * 1_000, 499)
+                )
             else:
                 opened = truth.opens[1] + (MINUTE if action == "next candle" else 0)
                 row = samples.row(opened, trades=trades, volume=f"{trades}.5")

@@ -10,7 +10,7 @@ from ats_sync.store.assess import CONFIRMED_WITHIN
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.order import AHEAD
 from ats_sync.store.series import Origin
-from ats_sync.store.snapshot import SPARE
+from ats_sync.store.snapshot import LEAST_REMEMBERED, SPARE
 from ats_sync.venue.klines import float_row, packed_float_rows, packed_string_rows
 from ats_sync.venue.payload import DecodeError
 
@@ -267,3 +267,19 @@ def test_the_text_is_that_of_the_rows(limit: int, closed: int) -> None:
 def test_the_text_of_no_rows_is_an_empty_list() -> None:
     series = KlineSeries("BTCUSDT", "1m", 500)
     assert series.look_text(5, MIDNIGHT, MIDNIGHT)[1].json() == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("rows", "ahead"), [(LEAST_REMEMBERED - 1, 0), (LEAST_REMEMBERED, LEAST_REMEMBERED), (320, 300)]
+)
+def test_the_rows_of_a_usual_read_are_decoded_ahead_where_they_are_not_few(rows: int, ahead: int) -> None:
+    truth = Truth("1m", MIDNIGHT, [1] * (rows + 2))
+    series = warmed(truth, rows)
+    floats = series._closed.floats
+    assert floats.take(1) is None
+    series.decode_ahead()
+    columns = floats.take(max(1, ahead))
+    assert (columns is not None) == (ahead > 0)
+    assert floats.take(ahead + 1) is None
+    series.decode_ahead()
+    assert floats.take(ahead + 1) is None
