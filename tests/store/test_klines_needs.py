@@ -170,6 +170,8 @@ def test_after_a_halt_of_hours_no_rows_of_hours_are_requested() -> None:
     assert series.request(halted + 300 * MINUTE, Cause.REPAIR, LINK) == series.newest_rows(AUDIT_ROWS)
     assert series.note_trading(halted + 1)
     assert "trade" in series.unsettled(halted + 2)
+    known = halted + 1 + LAGS_AT_MOST  # to every replica
+    assert [series.answerable_from(known + each) for each in (-3, 3)] == [known, known + 3]
 
 
 def test_where_trade_ids_have_begun_again_only_the_whole_history_since_then_counts() -> None:
@@ -234,7 +236,9 @@ def test_a_repair_and_a_short_history_do_not_wait_for_the_first_frame() -> None:
     series = warmed(LONG, 200)
     assert series.patience(live_once=False) == FIRST_FRAME_WITHIN
     assert series.patience(live_once=True) == 0.0
-    assert warmed(LONG, 200, limit=100).patience(live_once=False) == 0.0
+    short = warmed(LONG, 200, limit=100)
+    assert short.patience(live_once=False) == 0.0
+    assert short.unsettled(asked(LONG, 200)) == "", "it is short, and no reason to doubt it"
     assert series_of(LONG).patience(live_once=False) == 0.0
 
 
@@ -262,7 +266,29 @@ def test_when_ids_began_again_is_dated_back_where_the_time_turns_out_to_be_earli
     series = warmed(truth, 3)
     now = asked(truth, 3)
     series.note_recounted(now + 600_000)
-    assert series.answerable_from(now) == now + LAGS_AT_MOST
+    series.last_heard(now)
+    assert series.answerable_from(now + 1_000) == now + LAGS_AT_MOST
+
+
+def test_what_is_doubted_otherwise_need_not_wait_for_the_replicas_of_a_new_count() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6, 7, 8, 9])
+    series = warmed(truth, 3)
+    now = truth.opens[6]
+    series.note_recounted(now)
+    series.note_listed()
+    assert series.state(now).doubt
+    assert series.answerable_from(now) == now
+
+
+def test_an_event_that_is_dated_back_counts_as_a_change() -> None:
+    truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
+    series = warmed(truth, 1)
+    series.apply(truth.frame(1, 2), LINK)
+    event, before = truth.told_at(1, 2), series.answers
+    assert series.last_heard(event) == (1_000 * 2 + 1, event, asked(truth, 1))
+    assert series.answers == before
+    assert series.last_heard(event - 5_000)[1] == event - 5_000
+    assert series.answers == before + 1
 
 
 def test_candles_of_the_contract_that_had_the_name_are_forgotten_with_its_ids() -> None:
