@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from typing import Any
@@ -7,12 +8,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ats_sync.store.assess import CONFIRMED_WITHIN
+from ats_sync.store.assess import CONFIRMED_WITHIN, assess
 from ats_sync.store.klines import KlineSeries
 from ats_sync.store.link import Link
 from ats_sync.store.series import Origin
 from ats_sync.venue.intervals import next_open
 from ats_sync.venue.klines import float_rows, string_rows
+from ats_sync.venue.payload import DecodeError
 
 from ..venue import samples
 from ..venue.samples import MIDNIGHT, MINUTE
@@ -127,6 +129,46 @@ def test_a_frame_that_is_only_scanned_changes_what_one_that_is_decoded_does(data
         assert scanning.suspected == decoding.suspected
         assert scanning.is_contiguous() == decoding.is_contiguous()
         assert scanning.patience(live_once=False) == decoding.patience(live_once=False)
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_a_state_that_needs_no_assessment_is_what_an_assessment_finds(data: st.DataObject) -> None:
+    """At nearly every read the newest candle is simply open."""
+    truth = Truth("1m", MIDNIGHT, [3, 40])
+    series = series_of(truth) if data.draw(st.booleans()) else warmed(truth, 1)
+    series.go_live(LINK)
+    open_ones = [truth.opens[1] + MINUTE * n for n in range(3)]
+    kinds = ["frame"] * 5 + ["final", "answer", "paused", "trading", "recounted", "listed", "none", "spoilt"]
+    for action in data.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=12)):
+        opened, trades = data.draw(st.sampled_from(open_ones)), data.draw(st.integers(1, 5))
+        at = opened + data.draw(st.integers(5, 59)) * 1_000
+        row = samples.row(opened, trades=trades, volume=f"{trades}.5")
+        if action in ("frame", "final", "spoilt"):
+            final = action == "final"
+            event = samples.kline_data(
+                row, symbol="BTCUSDT", interval="1m", event=opened + MINUTE if final else at, final=final
+            )
+            frame = samples.frame("btcusdt@kline_1m", event)
+            series.apply(frame.replace(b'"v":"', b'"v":"x') if action == "spoilt" else frame, LINK)
+        elif action == "answer":
+            series.replace([samples.row_text(truth.row(0)), samples.row_text(row)], Origin(at, 499))
+        elif action == "none":
+            series.replace([], Origin(at, 499))
+        elif action == "paused":
+            series.note_paused(at)
+        elif action == "trading":
+            series.note_trading(at)
+        elif action == "recounted":
+            series.note_recounted(at)
+        else:
+            series.note_listed()
+        moment = data.draw(st.sampled_from(open_ones)) + data.draw(st.integers(0, MINUTE))
+        with contextlib.suppress(DecodeError):  # what was spoilt is found when it is read
+            series.rows(3, moment, exact=True)
+        with series._lock:
+            evidence = series._evidence(series._pending.chain(series._closed.following))
+        assert series.state(moment) == assess(evidence, moment)
 
 
 def check(series: KlineSeries, truth: Truth, now: int, limit: int, exact: bool) -> None:
