@@ -1282,7 +1282,7 @@ def test_a_book_is_ahead_of_quotes_of_about_the_same_time(market: WatchedMarket)
     assert market.suspects(5.0) == set()
 
 
-def test_a_book_that_differs_from_the_quotes_in_what_is_asked_is_suspected(market: WatchedMarket) -> None:
+def test_a_book_that_differs_from_the_best_offer_only_is_suspected(market: WatchedMarket) -> None:
     data = samples.quotes_data(SYMBOL, 101, event=market.ms()) | {"B": "100", "A": "77"}
     market.store.ingest([frame("!bookTicker", data)], market.link)
     assert market.suspects(3.0) == {BOOK}

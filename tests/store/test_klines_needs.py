@@ -280,6 +280,22 @@ def test_what_is_doubted_otherwise_need_not_wait_for_the_replicas_of_a_new_count
     assert series.answerable_from(now) == now
 
 
+def test_what_no_frame_shows_counts_as_a_change() -> None:
+    """Whoever looks at changes sees it by the number of answers."""
+    loaded, series = series_of(LONG), warmed(LONG, 200)
+    for found, note in (
+        (loaded, lambda: loaded.load(series.dump())),
+        (series, lambda: series.note_paused(MIDNIGHT)),
+        (series, lambda: series.note_trading(MIDNIGHT)),
+        (series, lambda: series.note_recounted(MIDNIGHT)),
+        (series, series.note_listed),
+    ):
+        before, changes = found.answers, found.changes()
+        note()
+        assert found.answers == before + 1
+        assert found.changes() != changes
+
+
 def test_an_event_that_is_dated_back_counts_as_a_change() -> None:
     truth = Truth("1m", MIDNIGHT, [3, 4, 5, 6])
     series = warmed(truth, 1)
